@@ -1,0 +1,269 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// Offsets gives an offset for each topic and partition.
+type Offsets map[string]map[int]int64
+
+func (o Offsets) set(topic string, partition int, offset int64) {
+	if o[topic] == nil {
+		o[topic] = map[int]int64{}
+	}
+	o[topic][partition] = offset
+}
+
+// Admin reads and resets offsets and looks at topics. Every call needs a context
+// with a deadline: it tries once, and says what failed.
+type Admin struct {
+	factory   *Factory
+	transport *kafka.Transport
+	client    *kafka.Client
+}
+
+// NewAdmin makes an Admin; Close it when done.
+func (f *Factory) NewAdmin() *Admin {
+	transport := f.transport()
+	return &Admin{factory: f, transport: transport, client: &kafka.Client{Addr: f.address(), Transport: transport}}
+}
+
+// Close closes its connections.
+func (a *Admin) Close() { a.transport.CloseIdleConnections() }
+
+// partitions of the topics that exist. A cached answer will do unless one is missing.
+func (a *Admin) partitions(ctx context.Context, topics []string) (cluster, error) {
+	known, err := readCluster(ctx, a.transport, a.factory.address(), topics, false)
+	if err == nil && len(known.leaders) == len(topics) {
+		return known, nil
+	}
+	return readCluster(ctx, a.transport, a.factory.address(), topics, true)
+}
+
+// Committed is what the group has committed. A topic that does not exist, and a
+// partition nothing was committed for, is absent.
+func (a *Admin) Committed(ctx context.Context, group string, topics []string) (Offsets, error) {
+	known, err := a.partitions(ctx, topics)
+	if err != nil {
+		return nil, fmt.Errorf("committed offsets of group %s: %w", group, err)
+	}
+	out := Offsets{}
+	request := map[string][]int{}
+	for topic, leaders := range known.leaders {
+		for p := range leaders {
+			request[topic] = append(request[topic], p)
+		}
+	}
+	if len(request) == 0 {
+		return out, nil
+	}
+	res, err := a.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: group, Topics: request})
+	if err == nil {
+		err = res.Error
+	}
+	if errors.Is(err, kafka.GroupIdNotFound) {
+		return out, nil // it has never committed anything
+	}
+	if err != nil {
+		return nil, fmt.Errorf("committed offsets of group %s: %w", group, err)
+	}
+	for topic, partitions := range res.Topics {
+		for _, p := range partitions {
+			switch {
+			case errors.Is(p.Error, kafka.UnknownTopicOrPartition):
+			case p.Error != nil:
+				return nil, fmt.Errorf("committed offset of group %s for %s[%d]: %w", group, topic, p.Partition, p.Error)
+			case p.CommittedOffset >= 0:
+				out.set(topic, p.Partition, p.CommittedOffset)
+			}
+		}
+	}
+	return out, nil
+}
+
+// Ends is the offset after the last message of each partition.
+func (a *Admin) Ends(ctx context.Context, topics []string) (Offsets, error) {
+	return a.list(ctx, topics, kafka.LastOffset)
+}
+
+// Starts is the offset of the earliest message of each partition.
+func (a *Admin) Starts(ctx context.Context, topics []string) (Offsets, error) {
+	return a.list(ctx, topics, kafka.FirstOffset)
+}
+
+func (a *Admin) list(ctx context.Context, topics []string, which int64) (Offsets, error) {
+	known, err := a.partitions(ctx, topics)
+	if err != nil {
+		return nil, fmt.Errorf("offsets of topics: %w", err)
+	}
+	request := map[string][]kafka.OffsetRequest{}
+	for topic, leaders := range known.leaders {
+		for p := range leaders {
+			request[topic] = append(request[topic], kafka.OffsetRequest{Partition: p, Timestamp: which})
+		}
+	}
+	out := Offsets{}
+	if len(request) == 0 {
+		return out, nil
+	}
+	res, err := a.client.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: request})
+	if err != nil {
+		return nil, fmt.Errorf("offsets of topics: %w", err)
+	}
+	for topic, partitions := range res.Topics {
+		for _, p := range partitions {
+			offset := p.FirstOffset
+			if which == kafka.LastOffset {
+				offset = p.LastOffset
+			}
+			switch {
+			case errors.Is(p.Error, kafka.UnknownTopicOrPartition):
+			case p.Error != nil:
+				return nil, fmt.Errorf("offset of %s[%d]: %w", topic, p.Partition, p.Error)
+			default:
+				out.set(topic, p.Partition, offset)
+			}
+		}
+	}
+	return out, nil
+}
+
+// Lag is how many messages of each topic the group has not done yet.
+func (a *Admin) Lag(ctx context.Context, group string, topics []string) (map[string]int64, error) {
+	committed, err := a.Committed(ctx, group, topics)
+	if err != nil {
+		return nil, err
+	}
+	starts, err := a.Starts(ctx, topics)
+	if err != nil {
+		return nil, err
+	}
+	ends, err := a.Ends(ctx, topics)
+	if err != nil {
+		return nil, err
+	}
+	lag := map[string]int64{}
+	for topic, partitions := range ends {
+		for p, end := range partitions {
+			from, ok := committed[topic][p]
+			if start := starts[topic][p]; !ok || from < start || from > end {
+				from = start // where the group would go on from
+			}
+			lag[topic] += end - from
+		}
+	}
+	return lag, nil
+}
+
+// ResetGroup makes the group start again at the earliest message of these topics.
+// The group must have no members.
+func (a *Admin) ResetGroup(ctx context.Context, group string, topics []string) error {
+	res, err := a.client.DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{group}})
+	if err != nil {
+		return fmt.Errorf("reset group %s: %w", group, err)
+	}
+	for _, g := range res.Groups {
+		if len(g.Members) > 0 {
+			return fmt.Errorf("reset group %s: it has %d members (first: %s at %s); stop them first", group, len(g.Members), g.Members[0].ClientID, g.Members[0].ClientHost)
+		}
+	}
+	starts, err := a.Starts(ctx, topics)
+	if err != nil {
+		return fmt.Errorf("reset group %s: %w", group, err)
+	}
+	commit := &kafka.OffsetCommitRequest{GroupID: group, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{}}
+	for topic, partitions := range starts {
+		for p, start := range partitions {
+			commit.Topics[topic] = append(commit.Topics[topic], kafka.OffsetCommit{Partition: p, Offset: start})
+		}
+	}
+	if len(commit.Topics) == 0 {
+		return nil
+	}
+	done, err := a.client.OffsetCommit(ctx, commit)
+	if err != nil {
+		return fmt.Errorf("reset group %s: %w", group, err)
+	}
+	for topic, partitions := range done.Topics {
+		for _, p := range partitions {
+			if p.Error != nil {
+				return fmt.Errorf("reset group %s for %s[%d]: %w", group, topic, p.Partition, p.Error)
+			}
+		}
+	}
+	return nil
+}
+
+// DeleteTopics deletes the topics and all that is in them. One that does not exist
+// is not an error.
+func (a *Admin) DeleteTopics(ctx context.Context, topics ...string) error {
+	res, err := a.client.DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: topics})
+	if err != nil {
+		return fmt.Errorf("delete %d topics: %w", len(topics), err)
+	}
+	for topic, err := range res.Errors {
+		if err != nil && !errors.Is(err, kafka.UnknownTopicOrPartition) {
+			return fmt.Errorf("delete topic %s: %w", topic, err)
+		}
+	}
+	return nil
+}
+
+// Topic is what Describe tells of a topic.
+type Topic struct {
+	Name        string
+	Partitions  int
+	Replication int // of its least replicated partition
+	Leaderless  int // partitions nobody leads now
+	MinInsync   int // min.insync.replicas; 0 if the broker did not say
+}
+
+// Describe looks at the topics that exist.
+func (a *Admin) Describe(ctx context.Context, topics []string) (map[string]Topic, error) {
+	a.transport.CloseIdleConnections() // not from the cache
+	meta, err := a.client.Metadata(ctx, &kafka.MetadataRequest{Topics: topics})
+	if err != nil {
+		return nil, fmt.Errorf("describe topics: %w", err)
+	}
+	out := map[string]Topic{}
+	configs := &kafka.DescribeConfigsRequest{}
+	for _, t := range meta.Topics {
+		if len(t.Partitions) == 0 {
+			continue
+		}
+		d := Topic{Name: t.Name, Partitions: len(t.Partitions), Replication: len(t.Partitions[0].Replicas)}
+		for _, p := range t.Partitions {
+			d.Replication = min(d.Replication, len(p.Replicas))
+			if p.Leader.Host == "" {
+				d.Leaderless++
+			}
+		}
+		out[t.Name] = d
+		configs.Resources = append(configs.Resources, kafka.DescribeConfigRequestResource{
+			ResourceType: kafka.ResourceTypeTopic, ResourceName: t.Name, ConfigNames: []string{"min.insync.replicas"},
+		})
+	}
+	if len(out) == 0 {
+		return out, nil
+	}
+	res, err := a.client.DescribeConfigs(ctx, configs)
+	if err != nil {
+		return nil, fmt.Errorf("describe configuration of topics: %w", err)
+	}
+	for _, r := range res.Resources {
+		for _, e := range r.ConfigEntries {
+			if d, ok := out[r.ResourceName]; ok && e.ConfigName == "min.insync.replicas" {
+				if d.MinInsync, err = strconv.Atoi(e.ConfigValue); err != nil {
+					return nil, fmt.Errorf("describe topic %s: min.insync.replicas is %q", r.ResourceName, e.ConfigValue)
+				}
+				out[r.ResourceName] = d
+			}
+		}
+	}
+	return out, nil
+}
