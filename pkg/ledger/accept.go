@@ -1,0 +1,383 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"waybill.internal/pkg/record"
+)
+
+// Arrival is one record as it came in: identified and validated, not yet known.
+type Arrival struct {
+	ID          record.ID
+	Integration string
+	Source      string
+	Key         string // idempotency key
+	EntityKey   string
+	Version     int64
+	// Failure is why base validation failed, nil if it passed.
+	Failure *record.Failure
+	// RefuseConflict: a moving or final record with another body is refused
+	// instead of getting the first receipt.
+	RefuseConflict bool
+	Payload        Payload
+	Request        Interaction // kept if the arrival turns out to be a duplicate and it has a tracking id
+}
+
+// Payload is what arrived, byte for byte.
+type Payload struct {
+	TrackingID  [16]byte
+	ContentType string
+	Headers     map[string]string
+	Body        []byte
+	Revision    int32
+}
+
+// Receipt is what the sender gets: the record as it stands.
+type Receipt struct {
+	Record    record.Record
+	Duplicate bool // the key was seen before
+	Conflict  bool // ... with another body
+	Redriven  bool // ... by a record that was stranded and goes out again
+	Revived   bool // ... by a rejected record that this arrival corrects
+	Refused   bool // ... and the integration refuses conflicts: 409
+}
+
+// bytes of an empty body are not NULL.
+func (p Payload) bytes() []byte {
+	if p.Body == nil {
+		return []byte{}
+	}
+	return p.Body
+}
+
+func (p Payload) hash() []byte {
+	sum := sha256.Sum256(p.Body)
+	return sum[:]
+}
+
+// Accept makes rows of the arrivals in one statement, and answers each: what
+// is new becomes a record, what is known gets the record that stands. When it
+// returns without an error, every receipt is durable.
+//
+// An error whose Split method is true was caused by one arrival's values. After
+// any other error the arrivals may be durable all the same (a commit's answer
+// was lost): the relay publishes what nobody publishes from memory, and a
+// sender that tries again gets the first receipt.
+func (l *Ledger) Accept(ctx context.Context, session int64, arrivals []Arrival) ([]Receipt, []Batch, error) {
+	if err := bounded("accept arrivals", len(arrivals)); err != nil {
+		return nil, nil, err
+	}
+	receipts := make([]Receipt, len(arrivals))
+	var batches []Batch
+	var known []int
+	err := repeat(fmt.Sprintf("accept %d arrivals", len(arrivals)), func() (err error) {
+		batches, known, err = l.insert(ctx, l.pool, session, arrivals, receipts)
+		return err
+	})
+	if err != nil {
+		return nil, nil, splitOnDataFault(err)
+	}
+	if len(known) == 0 {
+		return receipts, batches, nil
+	}
+	var healed []Batch
+	err = l.transact(ctx, "answer duplicates", func(tx pgx.Tx) error {
+		healed, err = l.duplicates(ctx, tx, session, arrivals, known, receipts)
+		return err
+	})
+	if err != nil {
+		l.giveUp(ctx, batches)
+		return nil, nil, splitOnDataFault(err)
+	}
+	return receipts, append(batches, healed...), nil
+}
+
+// giveUp lets the relay publish what is committed although the caller gets an
+// error. If this fails as well, the relay takes the batches after publishPatience.
+func (l *Ledger) giveUp(ctx context.Context, batches []Batch) {
+	if len(batches) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	ids := make([]BatchID, len(batches))
+	for i, b := range batches {
+		ids[i] = b.ID
+	}
+	_ = l.HandToRelay(ctx, ids) // the caller already has an error
+}
+
+// insert answers the new arrivals and returns the indexes of the others.
+func (l *Ledger) insert(ctx context.Context, q querier, session int64, arrivals []Arrival, receipts []Receipt) ([]Batch, []int, error) {
+	m := &moves{session: session, now: l.Now()}
+	args, first := l.newArrivals(m, arrivals, receipts)
+	args["session"] = session
+	batchIDs, topics := make([]pgtype.UUID, len(m.batches)), make([]string, len(m.batches))
+	for i, b := range m.batches {
+		batchIDs[i], topics[i] = nullUUID(b.ID), b.Topic
+	}
+	args["batch_ids"], args["batch_topics"] = batchIDs, topics
+	rows, err := q.Query(ctx, l.queries["accept"], args)
+	if err != nil {
+		return nil, nil, err
+	}
+	inserted := make(map[record.ID]bool, len(arrivals))
+	_, err = pgx.CollectRows(rows, func(c pgx.CollectableRow) (struct{}, error) {
+		var id pgtype.UUID
+		var seq int64
+		var day int32
+		var now time.Time
+		if err := c.Scan(&id, &seq, &day, &now); err != nil {
+			return struct{}{}, err
+		}
+		i := first[id.Bytes]
+		r := &receipts[i].Record
+		r.Seq, r.Day, r.AcceptedAt, r.Since, r.MovedAt = seq, day, now, now, now
+		if r.Outcome.Number > 0 {
+			r.Outcome.Since = now
+		}
+		inserted[id.Bytes] = true
+		return struct{}{}, nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	var known []int
+	for i, a := range arrivals {
+		if !inserted[a.ID] || first[a.ID] != i {
+			known = append(known, i)
+		}
+	}
+	return keepInserted(m.batches, inserted, receipts), known, nil
+}
+
+// keepInserted drops from the batches what was not new, and fills in what the insert gave.
+func keepInserted(batches []Batch, inserted map[record.ID]bool, receipts []Receipt) []Batch {
+	kept := batches[:0]
+	for _, b := range batches {
+		items := b.Items[:0]
+		for _, item := range b.Items {
+			if inserted[item.Record.ID] {
+				item.Record = receipts[item.Index].Record
+				items = append(items, item)
+			}
+		}
+		if b.Items = items; len(items) > 0 {
+			kept = append(kept, b)
+		}
+	}
+	return kept
+}
+
+// newArrivals steps each arrival from nothing and fills the arrays of `accept`;
+// first is the index of each id's first arrival in this call.
+func (l *Ledger) newArrivals(m *moves, arrivals []Arrival, receipts []Receipt) (pgx.NamedArgs, map[[16]byte]int) {
+	n := len(arrivals)
+	first := make(map[[16]byte]int, n)
+	ids, batches, trackingIDs := make([]pgtype.UUID, 0, n), make([]pgtype.UUID, 0, n), make([]pgtype.UUID, 0, n)
+	integrations, sources, keys, entityKeys := make([]string, 0, n), make([]string, 0, n), make([]string, 0, n), make([]string, 0, n)
+	versions, outcomes := make([]int64, 0, n), make([]int32, 0, n)
+	states, classes, codes, messages := make([]string, 0, n), make([]string, 0, n), make([]string, 0, n), make([]string, 0, n)
+	details, outcomeStates := make([]pgtype.Text, 0, n), make([]string, 0, n)
+	contentTypes, headers, bodies, hashes := make([]string, 0, n), make([]string, 0, n), make([][]byte, 0, n), make([][]byte, 0, n)
+	for i, a := range arrivals {
+		if _, seen := first[a.ID]; seen {
+			continue
+		}
+		first[a.ID] = i
+		terms := l.terms(a.Integration)
+		to, batch := a.accepted(m, terms, i)
+		receipts[i].Record = to
+		ids, batches, trackingIDs = append(ids, nullUUID(a.ID)), append(batches, nullUUID(batch)), append(trackingIDs, nullUUID(a.Payload.TrackingID))
+		integrations, sources = append(integrations, a.Integration), append(sources, a.Source)
+		keys, entityKeys = append(keys, a.Key), append(entityKeys, a.EntityKey)
+		versions, outcomes = append(versions, a.Version), append(outcomes, int32(to.Outcome.Number))
+		states, classes, codes = append(states, string(to.State)), append(classes, string(to.Failure.Class)), append(codes, to.Failure.Code)
+		messages, details = append(messages, cleanText(to.Failure.Message, maxMessageBytes)), append(details, nullText(to.Failure.Detail))
+		outcomeStates, contentTypes = append(outcomeStates, string(to.Outcome.State)), append(contentTypes, cleanText(a.Payload.ContentType, 200))
+		headers, bodies, hashes = append(headers, headerJSON(a.Payload.Headers)), append(bodies, a.Payload.bytes()), append(hashes, a.Payload.hash())
+	}
+	return pgx.NamedArgs{
+		"ids": ids, "integrations": integrations, "sources": sources, "keys": keys, "entity_keys": entityKeys, "versions": versions,
+		"states": states, "batches": batches, "classes": classes, "codes": codes, "messages": messages, "details": details,
+		"outcomes": outcomes, "outcome_states": outcomeStates, "tracking_ids": trackingIDs, "content_types": contentTypes,
+		"headers": headers, "bodies": bodies, "hashes": hashes,
+	}, first
+}
+
+// accepted is the arrival's record, and the batch whose message holds it.
+func (a Arrival) accepted(m *moves, terms Terms, index int) (record.Record, BatchID) {
+	fact := record.Fact{Event: record.Accepted}
+	if a.Failure != nil {
+		fact = record.Fact{Event: record.Invalid, Failure: *a.Failure}
+	}
+	r := record.Record{ID: a.ID, Integration: a.Integration, Source: a.Source, Key: a.Key, EntityKey: a.EntityKey, Version: a.Version}
+	to, effects, err := record.Step(terms.Policy, r, fact, m.now)
+	if err != nil {
+		panic(fmt.Sprintf("ledger: a new record cannot be %s: %v", fact.Event, err)) // the transition table itself is broken
+	}
+	var batch BatchID
+	for _, e := range effects {
+		if e.Publish != "" {
+			batch = m.post(topicName(terms.Lane, e), Item{Record: to, Index: index})
+		}
+	}
+	return to, batch
+}
+
+func headerJSON(h map[string]string) string {
+	if len(h) == 0 {
+		return "{}"
+	}
+	clean := make(map[string]string, len(h))
+	for k, v := range h {
+		clean[cleanText(k, 200)] = cleanText(v, 4096)
+	}
+	b, err := json.Marshal(clean)
+	if err != nil {
+		return "{}" // strings always marshal
+	}
+	return string(b)
+}
+
+// errVanished can only be if a row was deleted between two statements.
+var errVanished = errors.New("a record that the insert found is gone: retention ran over it; send it again")
+
+// duplicates answers arrivals whose key is known. A stranded record is
+// re-driven, a rejected one with a corrected body is revived; "duplicate" is
+// never a reason to lose anything.
+func (l *Ledger) duplicates(ctx context.Context, tx pgx.Tx, session int64, arrivals []Arrival, known []int, receipts []Receipt) ([]Batch, error) {
+	ids := make([]record.ID, 0, len(known))
+	for _, i := range known {
+		ids = append(ids, arrivals[i].ID)
+	}
+	rows, now, err := l.load(ctx, tx, "lock_records", ids)
+	if err != nil {
+		return nil, err
+	}
+	stranded, err := l.stranded(ctx, tx, ids)
+	if err != nil {
+		return nil, err
+	}
+	payloads, err := l.payloads(ctx, tx, ids)
+	if err != nil {
+		return nil, err
+	}
+	m := &moves{session: session, now: now}
+	counts := tally{}
+	revisions, seen := &payloadColumns{}, &interactionColumns{}
+	healed := make(map[record.ID]bool)
+	for _, i := range known {
+		a := arrivals[i]
+		row, ok := rows[a.ID]
+		if !ok {
+			return nil, errVanished
+		}
+		differs := !bytes.Equal(payloads[a.ID].hash(), a.Payload.hash())
+		var receipt Receipt
+		if healed[a.ID] { // by an earlier arrival of this very call, which this one meets
+			receipt = Receipt{Record: row.Record, Duplicate: true, Conflict: differs, Refused: differs && a.RefuseConflict}
+		} else {
+			receipt = l.heal(m, a, row, stranded[a.ID], differs, revisions, i)
+		}
+		receipt.count(counts, a)
+		if a.Request.TrackingID != [16]byte{} {
+			seen.add(a.Request.about(receipt.Record, duplicateKind(receipt)))
+		}
+		receipts[i] = receipt
+		if receipt.Redriven || receipt.Revived {
+			healed[a.ID], row.Record = true, receipt.Record
+			rows[a.ID] = row
+		}
+		if receipt.Revived {
+			payloads[a.ID] = a.Payload
+		}
+	}
+	return m.batches, l.write(ctx, tx, m, func(b *pgx.Batch) {
+		revisions.queue(l, b)
+		seen.queue(l, b)
+		counts.queue(l, b)
+	})
+}
+
+func duplicateKind(r Receipt) string {
+	if r.Refused {
+		return "refused"
+	}
+	return "duplicate"
+}
+
+func (r Receipt) count(t tally, a Arrival) {
+	if r.Refused {
+		t.add(a.Integration, "refused", 1)
+	} else {
+		t.add(a.Integration, "duplicate", 1)
+	}
+	if r.Conflict {
+		t.add(a.Integration, "conflict", 1)
+	}
+}
+
+// heal decides what a second arrival of row's key means.
+func (l *Ledger) heal(m *moves, a Arrival, row row, stranded, differs bool, revisions *payloadColumns, index int) Receipt {
+	receipt := Receipt{Record: row.Record, Duplicate: true}
+	corrected := row.State == record.Rejected && (differs || a.Version != row.Version)
+	switch {
+	case corrected && a.Failure == nil:
+		from := row
+		from.Revision++
+		from.Version = a.Version
+		if to, ok := l.step(m, from, record.Fact{Event: record.Revived}, History{Kind: ActHistory, Actor: "arrival"}, index); ok {
+			a.Payload.Revision = from.Revision
+			revisions.add(to, a.Payload)
+			receipt.Record, receipt.Revived = to, true
+		}
+	case corrected:
+		receipt.Record.Failure = *a.Failure // still wrong: the sender learns what is wrong with this body
+	case stranded:
+		fact, history := redriveFact(row.State)
+		if to, ok := l.step(m, row, fact, history, index); ok {
+			receipt.Record, receipt.Redriven = to, true
+		}
+		receipt.Conflict = differs
+	case differs:
+		receipt.Conflict, receipt.Refused = true, a.RefuseConflict
+	}
+	return receipt
+}
+
+func redriveFact(s record.State) (record.Fact, History) {
+	switch s {
+	case record.Processing:
+		return record.Fact{Event: record.Lost}, History{Kind: ProcessHistory}
+	case record.Parked:
+		return record.Fact{Event: record.Released}, History{}
+	default:
+		return record.Fact{Event: record.Redriven}, History{}
+	}
+}
+
+func (l *Ledger) stranded(ctx context.Context, q querier, ids []record.ID) (map[record.ID]bool, error) {
+	rows, err := q.Query(ctx, l.queries["stranded"], pgx.NamedArgs{"ids": uuids(ids), "lapse": 2 * SessionLapse})
+	if err != nil {
+		return nil, err
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[pgtype.UUID])
+	if err != nil {
+		return nil, err
+	}
+	set := make(map[record.ID]bool, len(found))
+	for _, id := range found {
+		set[id.Bytes] = true
+	}
+	return set, nil
+}

@@ -1,0 +1,76 @@
+package ledgertest
+
+import (
+	"crypto/sha256"
+	"errors"
+
+	"waybill.internal/pkg/ledger"
+)
+
+func filePromises() []promise {
+	return []promise{
+		{name: "a file's mark moves with its rows", test: fileRows},
+		{name: "a file is taken over when its reader is gone", test: fileLost},
+		{name: "a failed file stays failed", test: fileFailed},
+	}
+}
+
+func (f *fixture) file(session int64, name string) ledger.File {
+	f.Helper()
+	file, err := f.l.TakeFile(f.Context(), session, ledger.File{Integration: shop, Source: "file", Name: name, Size: 3, Hash: sha256.Sum256([]byte("abc")), TrackingID: tracking()})
+	f.must(err)
+	return file
+}
+
+// row of a file: what is a duplicate leaves no interaction of its own.
+func (f *fixture) row(key string) ledger.Arrival {
+	a := f.arrival(key)
+	a.Request = ledger.Interaction{}
+	return a
+}
+
+func fileRows(f *fixture) {
+	session := f.session()
+	file := f.file(session, "orders.csv")
+	f.expect("begun", say(file.Mine, file.State, string(file.Mark)), "true reading {}")
+	rows := []ledger.Arrival{f.row("1"), f.row("2"), invalid(f.row("3")), f.row("1")}
+	receipts, batches, err := f.l.AcceptRows(f.Context(), session, file, map[string]int{"offset": 40}, 4, rows)
+	f.must(err)
+	f.expect("receipts and batches", say(receipts[3].Duplicate, topics(batches)), "true [main.work:2 result:1]")
+	bad := f.row("5")
+	bad.Key = "\x00"
+	_, _, err = f.l.AcceptRows(f.Context(), session, file, map[string]int{"offset": 50}, 6, []ledger.Arrival{f.row("4"), bad})
+	var split interface{ Split() bool }
+	if !errors.As(err, &split) || !split.Split() {
+		f.Errorf("a refused value: %v", err)
+	}
+	again := f.file(session, "renamed.csv")
+	f.expect("progress", say(again.ID == file.ID, again.Mine, string(again.Mark), again.Rows, again.Received, again.Rejected, again.Duplicates, again.TrackingID == file.TrackingID),
+		say(true, true, `{"offset":40}`, 4, 3, 1, 1, true))
+	f.must(f.l.EndFile(f.Context(), session, file, ""))
+	done := f.file(session, "orders.csv")
+	f.expect("recognised", say(done.State, done.Mine), "done false")
+}
+
+func fileLost(f *fixture) {
+	first, second := f.session(), f.session()
+	file := f.file(first, "orders.csv")
+	f.expect("while its reader lives", f.file(second, "orders.csv").Mine, false)
+	f.lapse(first)
+	f.expect("when it is gone", f.file(second, "orders.csv").Mine, true)
+	_, _, err := f.l.AcceptRows(f.Context(), first, file, 1, 1, []ledger.Arrival{f.row("1")})
+	if !errors.Is(err, ledger.ErrFileLost) {
+		f.Errorf("rows of a lost file: %v", err)
+	}
+	f.expect("rows", one[int](f, `SELECT count(*) FROM record`), 0)
+	if err := f.l.EndFile(f.Context(), first, file, ""); !errors.Is(err, ledger.ErrFileLost) {
+		f.Errorf("end of a lost file: %v", err)
+	}
+}
+
+func fileFailed(f *fixture) {
+	session := f.session()
+	file := f.file(session, "orders.csv")
+	f.must(f.l.EndFile(f.Context(), session, file, "it is no CSV"))
+	f.expect("failed", say(f.file(session, "orders.csv").State, one[string](f, `SELECT error FROM file`)), "failed it is no CSV")
+}

@@ -1,0 +1,235 @@
+// Package outbox publishes what the ledger's transactions made true.
+//
+// A batch is published from the memory of the process whose transaction wrote
+// it. If that cannot be done now (Kafka is down, the queue is full) the batch is
+// handed to the relay, which any processor runs: nothing is lost, it is only
+// slower. Kafka being down is therefore never a reason to refuse a record.
+//
+// A message may be published twice (an acknowledgement lost, a relay that took
+// over too early). Its fence makes the second one claim nothing.
+package outbox
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"waybill.internal/pkg/groupcommit"
+	"waybill.internal/pkg/ledger"
+	"waybill.internal/pkg/record"
+	"waybill.internal/pkg/stream"
+)
+
+const (
+	// maxQueuedBytes bounds the messages that wait for Kafka in memory.
+	maxQueuedBytes = 32 << 20
+	// maxUnderWay bounds the batches that are being published at once.
+	maxUnderWay = 64
+	// publishTimeout is how long a batch is tried from memory before the relay gets it.
+	publishTimeout = 10 * time.Second
+	// markInterval is how long acknowledged batches are gathered before they are marked.
+	markInterval = 50 * time.Millisecond
+	// payloadsAtOnce bounds the payloads read in one statement.
+	payloadsAtOnce = 200
+	tidyTimeout    = 3 * time.Second
+	// maxJobs bounds the batches that wait or are under way.
+	maxJobs = 2048
+)
+
+// Publisher is safe for concurrent use.
+type Publisher struct {
+	ledger   *ledger.Ledger
+	producer *stream.Producer
+	prefix   string
+	log      *zap.Logger
+	slots    chan struct{}
+	marks    *groupcommit.Group[ledger.Published, struct{}]
+
+	hands *groupcommit.Group[ledger.BatchID, struct{}]
+
+	mu     sync.Mutex
+	queued int
+	count  int
+	closed bool
+	jobs   sync.WaitGroup
+}
+
+// New makes a publisher; Close waits for what is under way.
+func New(l *ledger.Ledger, producer *stream.Producer, prefix string, log *zap.Logger) (*Publisher, error) {
+	p := &Publisher{ledger: l, producer: producer, prefix: prefix, log: log, slots: make(chan struct{}, maxUnderWay)}
+	var err error
+	p.marks, err = groupcommit.New(groupcommit.Config[ledger.Published, struct{}]{
+		Commit: p.mark, MaxItems: 1000, QueueItems: 2 * maxJobs, Interval: markInterval,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.hands, err = groupcommit.New(groupcommit.Config[ledger.BatchID, struct{}]{
+		Commit: p.hand, MaxItems: 1000, QueueItems: 2 * maxJobs, Interval: markInterval,
+	})
+	return p, err
+}
+
+// Enqueue publishes batches in the background. It never blocks: what finds no
+// room is the relay's. source gives the bytes of an item's record; it is called
+// before Enqueue returns.
+func (p *Publisher) Enqueue(batches []ledger.Batch, source func(ledger.Item) Source) {
+	for _, b := range batches {
+		messages, size, err := encode(b, source)
+		if err != nil { // an invariant is broken: the re-driver cannot do better, so it must be seen
+			p.log.Error("a batch cannot be encoded; its records stay in the ledger", zap.Stringer("batch", b.ID), zap.String("topic", b.Topic), zap.Error(err))
+			continue
+		}
+		if !p.reserve(size) {
+			p.handOver(b.ID)
+			continue
+		}
+		go p.publish(b, messages, size)
+	}
+}
+
+// EnqueueStored is Enqueue with the payloads read from the ledger.
+func (p *Publisher) EnqueueStored(ctx context.Context, batches []ledger.Batch) error {
+	for _, b := range batches {
+		payloads := make(map[record.ID]ledger.Payload, len(b.Items))
+		if b.Topic != string(record.TopicResult) {
+			if err := p.read(ctx, b, payloads); err != nil {
+				p.handOver(b.ID)
+				return err
+			}
+		}
+		p.Enqueue([]ledger.Batch{b}, func(i ledger.Item) Source { return Source{Payload: payloads[i.Record.ID]} })
+	}
+	return nil
+}
+
+func (p *Publisher) read(ctx context.Context, b ledger.Batch, into map[record.ID]ledger.Payload) error {
+	for start := 0; start < len(b.Items); start += payloadsAtOnce {
+		part := b.Items[start:min(start+payloadsAtOnce, len(b.Items))]
+		ids := make([]record.ID, len(part))
+		for i, item := range part {
+			ids[i] = item.Record.ID
+		}
+		found, err := p.ledger.Payloads(ctx, ids)
+		if err != nil {
+			return err
+		}
+		for id, payload := range found {
+			if len(payload.Body) > stream.InlineBytes && b.Topic != string(record.TopicDeadLetter) {
+				payload.Body = nil // goes by reference
+			}
+			into[id] = payload
+		}
+	}
+	return nil
+}
+
+func (p *Publisher) reserve(size int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || p.count >= maxJobs || (p.count > 0 && p.queued+size > maxQueuedBytes) {
+		return false
+	}
+	p.queued += size
+	p.count++
+	p.jobs.Add(1)
+	return true
+}
+
+func (p *Publisher) publish(b ledger.Batch, messages []stream.Message, size int) {
+	defer p.jobs.Done()
+	defer func() {
+		p.mu.Lock()
+		p.queued -= size
+		p.count--
+		p.mu.Unlock()
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
+	defer cancel()
+	select {
+	case p.slots <- struct{}{}:
+		defer func() { <-p.slots }()
+	case <-ctx.Done():
+		p.handOver(b.ID)
+		return
+	}
+	ends, err := p.producer.Publish(ctx, p.prefix+"."+b.Topic, messages)
+	if err != nil {
+		p.log.Warn("a batch could not be published; the relay will", zap.Stringer("batch", b.ID), zap.String("topic", b.Topic), zap.Error(err))
+		p.handOver(b.ID)
+		return
+	}
+	p.settle(b, ends)
+}
+
+func (p *Publisher) settle(b ledger.Batch, ends stream.Ends) {
+	ctx, cancel := context.WithTimeout(context.Background(), tidyTimeout)
+	defer cancel()
+	var err error
+	if b.Topic == string(record.TopicDeadLetter) { // holds no record: nothing is left to watch
+		err = p.ledger.DropBatches(ctx, []ledger.BatchID{b.ID})
+	} else {
+		_, err = p.marks.Do(ctx, ledger.Published{ID: b.ID, Ends: flat(ends)})
+	}
+	if err != nil { // it will be published again once our session has lapsed; fences make that harmless
+		p.log.Warn("a published batch could not be marked", zap.Stringer("batch", b.ID), zap.Error(err))
+		p.handOver(b.ID)
+	}
+}
+
+func (p *Publisher) mark(ctx context.Context, published []ledger.Published) ([]struct{}, error) {
+	return make([]struct{}, len(published)), p.ledger.MarkPublished(ctx, published)
+}
+
+// handOver makes a batch the relay's. Where even that cannot be said now, the
+// relay takes the batch by itself a minute after it was written.
+func (p *Publisher) handOver(id ledger.BatchID) {
+	err := p.hands.Submit(id, func(_ struct{}, err error) {
+		if err != nil {
+			p.log.Warn("a batch could not be handed to the relay; it is taken a minute after it was written", zap.Stringer("batch", id), zap.Error(err))
+		}
+	})
+	if err != nil {
+		p.log.Warn("a batch could not be handed to the relay; it is taken a minute after it was written", zap.Stringer("batch", id), zap.Error(err))
+	}
+}
+
+func (p *Publisher) hand(ctx context.Context, ids []ledger.BatchID) ([]struct{}, error) {
+	return make([]struct{}, len(ids)), p.ledger.HandToRelay(ctx, ids)
+}
+
+func flat(ends stream.Ends) []int64 {
+	n := 0
+	for partition := range ends {
+		n = max(n, partition+1)
+	}
+	list := make([]int64, n)
+	for i := range list {
+		list[i] = -1
+	}
+	for partition, end := range ends {
+		list[partition] = end
+	}
+	return list
+}
+
+// Close takes nothing more and waits until what is under way has ended, or ctx has.
+func (p *Publisher) Close(ctx context.Context) error {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		p.jobs.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return errors.Join(p.marks.Close(ctx), p.hands.Close(ctx))
+	case <-ctx.Done():
+		return errors.Join(ctx.Err(), p.marks.Close(ctx), p.hands.Close(ctx))
+	}
+}

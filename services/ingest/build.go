@@ -1,0 +1,123 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/net/netutil"
+
+	"waybill.internal/pkg/backbone"
+	"waybill.internal/pkg/daemon"
+	"waybill.internal/pkg/fault"
+	"waybill.internal/pkg/record"
+	"waybill.internal/pkg/telemetry"
+	"waybill.internal/services/ingest/internal/accept"
+	"waybill.internal/services/ingest/internal/webhook"
+)
+
+const (
+	headerTimeout = 5 * time.Second
+	writeTimeout  = 15 * time.Second
+	idleTimeout   = 90 * time.Second
+	maxHeader     = 32 << 10
+	stopTimeout   = 8 * time.Second
+)
+
+// Spec is ingest as a value: the binary runs it, and so do tests and `waybill up`.
+func Spec() daemon.Spec[Config] {
+	return daemon.Spec[Config]{Name: "ingest", Summary: "Takes webhooks and files, and gives receipts.", AdminAddress: "127.0.0.1:9080", Load: load, Build: build}
+}
+
+// build is the wiring diagram: what comes first starts first and stops last.
+func build(ctx context.Context, env *daemon.Env, c Config) ([]daemon.Part, error) {
+	debug.SetMemoryLimit(c.MemoryLimit)
+	b, err := backbone.Open(ctx, env, c.Config)
+	if err != nil {
+		return nil, err
+	}
+	acceptor, err := accept.New(b.Ledger, b.Sessions, b.Publisher, env.Log)
+	if err != nil {
+		return nil, err
+	}
+	watch, err := newWatch(env)
+	if err != nil {
+		return nil, err
+	}
+	handler, err := webhook.New(webhook.Config{Ledger: b.Ledger, Acceptor: acceptor, Catalog: b.Catalog, Log: env.Log, Alert: watch.alert, Count: watch.count})
+	if err != nil {
+		return nil, err
+	}
+	listener, err := env.Listen(ctx, "http", c.Address)
+	if err != nil {
+		return nil, err
+	}
+	return append(b.Parts(),
+		daemon.Part{Name: "acceptor", Run: closeAtEnd(acceptor.Close), Stop: 2 * stopTimeout},
+		daemon.Part{Name: "http", Run: serve(netutil.LimitListener(listener, c.Connections), handler, env.Log), Stop: 2 * stopTimeout},
+	), nil
+}
+
+func serve(l net.Listener, h http.Handler, log *zap.Logger) func(context.Context) error {
+	return func(ctx context.Context) error {
+		server := &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: zap.NewStdLog(log)}
+		failed := make(chan error, 1)
+		go func() { failed <- server.Serve(l) }() // ends with Shutdown below
+		select {
+		case err := <-failed:
+			return fmt.Errorf("serve partners: %w", err)
+		case <-ctx.Done():
+		}
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		if err := server.Shutdown(stop); err != nil {
+			return fmt.Errorf("requests were still under way at the end of the drain: %w", err)
+		}
+		return nil
+	}
+}
+
+func closeAtEnd(stop func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		<-ctx.Done()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		return stop(ctx)
+	}
+}
+
+// watch turns what happens into metrics and alerts, in one place.
+type watch struct {
+	env      *daemon.Env
+	arrivals *prometheus.CounterVec
+}
+
+func newWatch(env *daemon.Env) (*watch, error) {
+	arrivals, err := env.Metrics.Counter(telemetry.Arrivals)
+	return &watch{env: env, arrivals: arrivals}, err
+}
+
+func (w *watch) count(integration, source, answer string) {
+	w.arrivals.WithLabelValues(integration, source, answer).Inc()
+}
+
+func (w *watch) alert(kind, integration string, f *fault.Error, id record.ID) {
+	problem := telemetry.Problem{Integration: integration, Class: f.Class, Code: f.Code, Message: f.Message, Where: "ingest"}
+	if id != (record.ID{}) {
+		problem.Records, problem.Repair = []string{id.String()}, "waybill trace "+id.String()
+	}
+	switch kind {
+	case "conflict":
+		problem.Kind = telemetry.KindConflict
+	case "rejected":
+		problem.Kind = telemetry.KindRejected
+	default:
+		problem.Kind, problem.Repair = telemetry.KindIntegrationInvalid, "waybill check"
+	}
+	w.env.Alerts.Alert(problem)
+}

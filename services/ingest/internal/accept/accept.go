@@ -1,0 +1,199 @@
+// Package accept checks, identifies, de-duplicates and stores what arrived, or
+// refuses it with a reason. Every source ends here.
+//
+// Rows of concurrent arrivals share one transaction. An arrival that was told
+// "accepted" is committed; whatever else happens is our fault and answered so.
+package accept
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"waybill.internal/pkg/catalog"
+	"waybill.internal/pkg/fault"
+	"waybill.internal/pkg/groupcommit"
+	"waybill.internal/pkg/integration"
+	"waybill.internal/pkg/ledger"
+	"waybill.internal/pkg/outbox"
+	"waybill.internal/pkg/record"
+)
+
+const (
+	maxItems      = 500
+	maxBytes      = 4 << 20
+	queueItems    = 8000
+	queueBytes    = 32 << 20
+	commitTimeout = 2 * time.Second
+	perItemBytes  = 1000
+)
+
+// Acceptor stores arrivals of every source. It is safe for concurrent use.
+type Acceptor struct {
+	ledger    *ledger.Ledger
+	sessions  *ledger.Sessions
+	publisher *outbox.Publisher
+	log       *zap.Logger
+	arrivals  *groupcommit.Group[ledger.Arrival, ledger.Receipt]
+	refusals  *groupcommit.Group[ledger.Interaction, struct{}]
+}
+
+// New starts an acceptor; Close flushes and stops it.
+func New(l *ledger.Ledger, s *ledger.Sessions, p *outbox.Publisher, log *zap.Logger) (*Acceptor, error) {
+	a := &Acceptor{ledger: l, sessions: s, publisher: p, log: log}
+	var err error
+	a.arrivals, err = groupcommit.New(groupcommit.Config[ledger.Arrival, ledger.Receipt]{
+		Commit: a.commit, Size: func(a ledger.Arrival) int { return perItemBytes + len(a.Payload.Body) },
+		MaxItems: maxItems, MaxBytes: maxBytes, QueueItems: queueItems, QueueBytes: queueBytes, CommitTimeout: commitTimeout,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.refusals, err = groupcommit.New(groupcommit.Config[ledger.Interaction, struct{}]{
+		Commit: a.refuse, Size: func(i ledger.Interaction) int { return perItemBytes + len(i.RequestBody) + len(i.ResponseBody) },
+		MaxItems: maxItems, MaxBytes: maxBytes, QueueItems: queueItems, QueueBytes: queueBytes, CommitTimeout: commitTimeout,
+	})
+	return a, err
+}
+
+// Close commits what waits.
+func (a *Acceptor) Close(ctx context.Context) error {
+	return errors.Join(a.arrivals.Close(ctx), a.refusals.Close(ctx))
+}
+
+func (a *Acceptor) commit(ctx context.Context, arrivals []ledger.Arrival) ([]ledger.Receipt, error) {
+	session, err := a.sessions.Current(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("no session: %w", err)
+	}
+	receipts, batches, err := a.ledger.Accept(ctx, session.ID, arrivals)
+	if err != nil {
+		return nil, err
+	}
+	a.publisher.Enqueue(batches, func(i ledger.Item) outbox.Source { return outbox.Source{Payload: arrivals[i.Index].Payload} })
+	return receipts, nil
+}
+
+func (a *Acceptor) refuse(ctx context.Context, refused []ledger.Interaction) ([]struct{}, error) {
+	return make([]struct{}, len(refused)), a.ledger.Refuse(ctx, refused)
+}
+
+// Unavailable is our own fault: nothing is known to be stored, send it again.
+type Unavailable struct{ Err error }
+
+func (u *Unavailable) Error() string {
+	return "the record could not be stored now, send it again: " + u.Err.Error()
+}
+
+// Unwrap gives the cause, for the log: the sender sees none of it.
+func (u *Unavailable) Unwrap() error { return u.Err }
+
+// Accept stores one arrival and returns its receipt once it is durable. An
+// error is *Unavailable, or a *fault.Error of class data if the ledger refused
+// the arrival's values.
+func (a *Acceptor) Accept(ctx context.Context, arrival ledger.Arrival) (ledger.Receipt, error) {
+	receipt, err := a.arrivals.Do(ctx, arrival)
+	switch {
+	case err == nil:
+		return receipt, nil
+	case ledger.DataFault(err):
+		return receipt, fault.Wrap(err, fault.Data, "unstorable", "%s", ledger.DataFaultText(err))
+	default:
+		return receipt, &Unavailable{err}
+	}
+}
+
+// Refuse keeps a refused request, in a row of its own; the error is *Unavailable.
+func (a *Acceptor) Refuse(ctx context.Context, i ledger.Interaction) error {
+	if _, err := a.refusals.Do(ctx, i); err != nil {
+		return &Unavailable{err}
+	}
+	return nil
+}
+
+// Input is what a source read: a decoded body with its raw bytes.
+type Input struct {
+	Entry       catalog.Entry
+	Source      *integration.Source
+	Body        any // as integration.DecodeJSON gives it
+	Raw         []byte
+	ContentType string
+	Headers     map[string]string // lower-case names, redacted
+	FileHash    string
+	Row         int64
+	TrackingID  [16]byte
+	Request     ledger.Interaction
+}
+
+// Prepare identifies and validates. The error is a *fault.Error: class data
+// when the sender must change something (there is no key, or what is invalid is
+// refused), class bug when an expression of the integration failed, which is
+// our own fault and loses nothing if the sender tries again.
+func (a *Acceptor) Prepare(ctx context.Context, in Input) (ledger.Arrival, error) {
+	key, err := a.ledger.InstallationKey(ctx)
+	if err != nil {
+		return ledger.Arrival{}, &Unavailable{err}
+	}
+	idempotencyKey, entityKey, err := in.Entry.Keys(in.Source, integration.Input{Body: in.Body, Headers: in.Headers, FileHash: in.FileHash, Row: in.Row})
+	if err != nil {
+		return ledger.Arrival{}, problemFault("unidentified", err)
+	}
+	arrival := ledger.Arrival{
+		ID: record.DeriveID(key, in.Entry.Name, idempotencyKey), Integration: in.Entry.Name, Source: in.Source.Name,
+		Key: idempotencyKey, EntityKey: entityKey, Version: in.Entry.Version, Request: in.Request,
+		RefuseConflict: in.Entry.ConflictPolicy(in.Source) == "refuse",
+		Payload:        ledger.Payload{TrackingID: in.TrackingID, ContentType: in.ContentType, Headers: in.Headers, Body: in.Raw},
+	}
+	problems := in.Entry.Validate(in.Body)
+	if len(problems) == 0 {
+		return arrival, nil
+	}
+	f := Invalid(problems)
+	if f.Class == fault.Data && in.Entry.InvalidPolicy(in.Source) == "refuse" {
+		return arrival, f
+	}
+	arrival.Failure = Failure(f)
+	return arrival, nil
+}
+
+// Invalid is the failure of base validation, with all reasons at once.
+func Invalid(problems []integration.Problem) *fault.Error {
+	f := fault.New(fault.Data, "invalid", "%d reasons, the first: %s", len(problems), problems[0].Error())
+	if len(problems) == 1 {
+		f.Message = problems[0].Error()
+	}
+	for _, p := range problems {
+		if p.Bug() {
+			f.Class, f.Code = fault.Bug, "expression"
+		}
+		f.Detail = append(f.Detail, fault.Problem{Pointer: p.Pointer, Code: p.Code, Message: p.Message})
+	}
+	return f
+}
+
+// Failure is a fault as the ledger keeps it.
+func Failure(f *fault.Error) *record.Failure {
+	detail, err := json.Marshal(f.Detail)
+	if err != nil || len(f.Detail) == 0 {
+		detail = nil
+	}
+	return &record.Failure{Class: f.Class, Code: f.Code, Message: f.Message, Detail: detail}
+}
+
+func problemFault(code string, err error) error {
+	p, ok := errors.AsType[integration.Problem](err)
+	if !ok {
+		return fault.Wrap(err, fault.Bug, code, "%v", err)
+	}
+	class := fault.Data
+	if p.Bug() {
+		class = fault.Bug
+	}
+	f := fault.New(class, code, "%s", p.Error())
+	f.Detail = []fault.Problem{{Pointer: p.Pointer, Code: p.Code, Message: p.Message}}
+	return f
+}

@@ -1,0 +1,92 @@
+package webhook
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"net/http"
+	"strings"
+
+	"waybill.internal/pkg/catalog"
+	"waybill.internal/pkg/integration"
+	"waybill.internal/pkg/ledger"
+	"waybill.internal/pkg/record"
+)
+
+const receiptsPath = "/v1/receipts/"
+
+// receipt answers GET /v1/receipts/{id} to whoever shows a key of the record's
+// integration. Another partner's record is as unknown as one that never was.
+func (x *exchange) receipt(name string) {
+	if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead {
+		x.w.Header().Set("Allow", "GET, HEAD")
+		x.problem(http.StatusMethodNotAllowed, "method_not_allowed", "get the receipt", nil)
+		return
+	}
+	allowed := x.mayRead()
+	if len(allowed) == 0 {
+		x.w.Header().Set("WWW-Authenticate", "Bearer")
+		x.problem(http.StatusUnauthorized, "bad_key", "show one of your keys as X-Api-Key or as a bearer token", nil)
+		return
+	}
+	id, err := record.ParseID(name)
+	if err != nil {
+		x.problem(http.StatusBadRequest, "bad_id", err.Error(), nil)
+		return
+	}
+	ctx, cancel := context.WithTimeout(x.r.Context(), acceptTimeout)
+	defer cancel()
+	found, err := x.ledger.Records(ctx, []record.ID{id})
+	if err != nil {
+		x.log.Warn("a receipt could not be read: " + err.Error())
+		x.w.Header().Set("Retry-After", retryAfter)
+		x.problem(http.StatusServiceUnavailable, "unavailable", "the receipt could not be read now; ask again", nil)
+		return
+	}
+	r, ok := found[id]
+	if !ok || !allowed[r.Integration] {
+		x.problem(http.StatusNotFound, "not_found", "no record of yours has the id "+id.String(), nil)
+		return
+	}
+	x.answer(http.StatusOK, receiptOf(ledger.Receipt{Record: r}))
+}
+
+// mayRead lists the integrations whose key the request shows.
+func (x *exchange) mayRead() map[string]bool {
+	shown := x.r.Header.Get("X-Api-Key")
+	if token, ok := strings.CutPrefix(x.r.Header.Get("Authorization"), "Bearer "); ok && shown == "" {
+		shown = token
+	}
+	if shown == "" {
+		return nil
+	}
+	digest := sha256.Sum256([]byte(shown))
+	allowed := map[string]bool{}
+	for _, e := range x.catalog.Entries() {
+		for _, key := range readKeys(e) {
+			value, err := key.Reveal()
+			if err != nil {
+				continue // not set, and so nobody's key
+			}
+			// Digests have one length: the time taken tells nothing about the key's.
+			want := sha256.Sum256([]byte(value))
+			if subtle.ConstantTimeCompare(digest[:], want[:]) == 1 {
+				allowed[e.Name] = true
+			}
+		}
+	}
+	return allowed
+}
+
+func readKeys(e catalog.Entry) []integration.Secret {
+	var keys []integration.Secret
+	if e.Receipts != nil {
+		keys = append(keys, e.Receipts.Keys...)
+	}
+	for _, s := range e.Sources {
+		if s.Webhook != nil && s.Webhook.Verify.Scheme == "api-key" {
+			keys = append(keys, s.Webhook.Verify.Secrets...)
+		}
+	}
+	return keys
+}

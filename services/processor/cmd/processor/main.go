@@ -1,0 +1,9 @@
+// Command processor works accepted records.
+package main
+
+import (
+	"waybill.internal/pkg/daemon"
+	"waybill.internal/services/processor"
+)
+
+func main() { daemon.Main(processor.Spec()) }

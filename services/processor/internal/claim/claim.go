@@ -1,0 +1,207 @@
+// Package claim takes a batch of messages so that only one worker acts on each
+// record. An offset may be committed once the claim of its message is: from
+// then on the ledger's lease holds the record, not the topic.
+package claim
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
+
+	"waybill.internal/pkg/ledger"
+	"waybill.internal/pkg/record"
+	"waybill.internal/pkg/stream"
+)
+
+// Claimed is a record that this process holds, with what its message carried.
+type Claimed struct {
+	Record  record.Record
+	Session *ledger.Session
+	Payload ledger.Payload
+	// ByReference: the message named the payload, which is read from the ledger.
+	ByReference bool
+	Origin      stream.Message // where the message came from, without its content
+}
+
+// Shares are how many records of each kind are in flight at most: retries never
+// take the place of fresh work, nor a backfill that of either.
+type Shares struct{ New, Retry, Replay int64 }
+
+// Config of a Claimer.
+type Config struct {
+	Ledger   *ledger.Ledger
+	Sessions *ledger.Sessions
+	Shares   Shares
+	// Version is the current version of an integration, to pin at a first attempt; 0: keep the record's.
+	Version func(integration string) int64
+	// Quarantine keeps a message that is not ours before its offset moves.
+	Quarantine func(ctx context.Context, m stream.Message, reason error) error
+	// Work does one attempt. Its context ends when the session lapses or the drain is over.
+	Work func(ctx context.Context, c Claimed)
+	Log  *zap.Logger
+}
+
+// Claimer hands claimed records to workers, one goroutine each, bounded by the shares.
+type Claimer struct {
+	Config
+	shares  map[kind]*semaphore.Weighted
+	workers sync.WaitGroup
+	stop    context.Context // ends when the drain is over
+	cut     context.CancelFunc
+}
+
+type kind string
+
+const (
+	newWork kind = "work"
+	retries kind = "retry"
+	replays kind = "replay"
+)
+
+// New makes a claimer; Drain ends it.
+func New(c Config) *Claimer {
+	stop, cut := context.WithCancel(context.Background())
+	return &Claimer{Config: c, stop: stop, cut: cut, shares: map[kind]*semaphore.Weighted{
+		newWork: semaphore.NewWeighted(max(1, c.Shares.New)),
+		retries: semaphore.NewWeighted(max(1, c.Shares.Retry)),
+		replays: semaphore.NewWeighted(max(1, c.Shares.Replay)),
+	}}
+}
+
+func kindOf(topic string) kind {
+	switch {
+	case strings.HasSuffix(topic, ".work"):
+		return newWork
+	case strings.HasSuffix(topic, ".replay"):
+		return replays
+	default:
+		return retries
+	}
+}
+
+// Handle claims the head of a partition: the messages that are due and for
+// which there is room. It returns how many are done with. It is what the
+// consumer calls, one call at a time per partition.
+func (c *Claimer) Handle(ctx context.Context, messages []stream.Message) (int, error) {
+	envelopes, n, err := c.read(ctx, messages)
+	if err != nil || len(envelopes) == 0 {
+		return n, err
+	}
+	room := c.shares[kindOf(messages[0].Topic)]
+	if err := room.Acquire(ctx, 1); err != nil {
+		return 0, err
+	}
+	taken := 1
+	for taken < len(envelopes) && room.TryAcquire(1) {
+		taken++
+	}
+	if taken < len(envelopes) { // what stands behind the last that has room comes again
+		n = envelopes[taken].position
+		envelopes = envelopes[:taken]
+	}
+	claimed, session, err := c.claim(ctx, envelopes)
+	if err != nil {
+		room.Release(int64(taken))
+		return 0, err
+	}
+	for i, r := range claimed {
+		if r.Fence == 0 { // stale: claimed, settled or requeued by somebody since
+			room.Release(1)
+			continue
+		}
+		c.start(room, envelopes[i], r, session)
+	}
+	return n, nil
+}
+
+// read decodes the head of the partition that is due. If nothing is due yet it
+// waits for the first; messages that are not ours go to quarantine.
+func (c *Claimer) read(ctx context.Context, messages []stream.Message) ([]envelope, int, error) {
+	var list []envelope
+	for i, m := range messages {
+		e, err := stream.DecodeRecord(m)
+		if err != nil {
+			if err := c.Quarantine(ctx, m, err); err != nil {
+				return nil, i, fmt.Errorf("quarantine %s/%d@%d: %w", m.Topic, m.Partition, m.Offset, err)
+			}
+			continue
+		}
+		if wait := e.DueAt.Sub(c.Ledger.Now()); !e.DueAt.IsZero() && wait > 0 {
+			if len(list) > 0 {
+				return list, i, nil
+			}
+			if err := sleep(ctx, wait); err != nil {
+				return nil, i, err
+			}
+		}
+		m.Key, m.Value, m.Headers = nil, nil, nil
+		list = append(list, envelope{Record: e, origin: m, position: i})
+	}
+	return list, len(messages), nil
+}
+
+type envelope struct {
+	stream.Record
+	origin   stream.Message
+	position int // in the messages of this call
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+func (c *Claimer) claim(ctx context.Context, envelopes []envelope) ([]record.Record, *ledger.Session, error) {
+	session, err := c.Sessions.Current(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	refs := make([]ledger.Ref, len(envelopes))
+	for i, e := range envelopes {
+		refs[i] = ledger.Ref{ID: e.ID, Fence: e.Fence, Version: c.Version(e.Integration)}
+	}
+	claimed, err := c.Ledger.Claim(ctx, session.ID, refs)
+	return claimed, session, err
+}
+
+func (c *Claimer) start(room *semaphore.Weighted, e envelope, r record.Record, session *ledger.Session) {
+	ctx, cancel := context.WithCancel(session.Context())
+	unhook := context.AfterFunc(c.stop, cancel)
+	c.workers.Go(func() {
+		defer room.Release(1)
+		defer cancel()
+		defer unhook()
+		c.Work(ctx, Claimed{Record: r, Session: session, ByReference: e.ByReference, Origin: e.origin, Payload: ledger.Payload{
+			ContentType: e.ContentType, Headers: e.Headers, Body: e.Body, Revision: e.Revision, TrackingID: e.TrackingID,
+		}})
+	})
+}
+
+// Drain waits for the workers; when ctx ends first it cuts them short, and they
+// give back what they have not begun.
+func (c *Claimer) Drain(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		c.workers.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		c.cut()
+		<-done // workers return when their context has ended: every wait of theirs heeds it
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,120 @@
+// Package settle ends claims: outcome, next attempt and message in one
+// transaction, many records at a time.
+package settle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"waybill.internal/pkg/groupcommit"
+	"waybill.internal/pkg/ledger"
+	"waybill.internal/pkg/outbox"
+	"waybill.internal/pkg/record"
+)
+
+const (
+	maxItems  = 500
+	maxBytes  = 8 << 20
+	queueSize = 20_000
+	// workers is how many settlements commit at once: while one waits for the disk
+	// the next is being written.
+	workers    = 2
+	firstRetry = 50 * time.Millisecond
+	lastRetry  = time.Second
+)
+
+// Item is one claim to end.
+type Item struct {
+	Session    *ledger.Session
+	Settlement ledger.Settlement
+	Source     outbox.Source // for the message that the settlement may cause
+}
+
+// Settler gathers settlements. It is safe for concurrent use.
+type Settler struct {
+	ledger    *ledger.Ledger
+	publisher *outbox.Publisher
+	log       *zap.Logger
+	group     *groupcommit.Group[Item, ledger.Settled]
+}
+
+// New starts a settler; Close flushes and stops it.
+func New(l *ledger.Ledger, p *outbox.Publisher, log *zap.Logger) (*Settler, error) {
+	s := &Settler{ledger: l, publisher: p, log: log}
+	var err error
+	s.group, err = groupcommit.New(groupcommit.Config[Item, ledger.Settled]{
+		Commit: s.commit, Size: size, MaxItems: maxItems, MaxBytes: maxBytes, QueueItems: queueSize, Workers: workers,
+	})
+	return s, err
+}
+
+// Close commits what waits.
+func (s *Settler) Close(ctx context.Context) error { return s.group.Close(ctx) }
+
+func size(i Item) int {
+	n := 500 + len(i.Settlement.History.Steps)
+	for _, u := range i.Settlement.Upserts {
+		n += len(u.Row)
+	}
+	for _, c := range i.Settlement.Interactions {
+		n += len(c.RequestBody) + len(c.ResponseBody) + len(c.RequestHeader) + len(c.ResponseHeader)
+	}
+	return n
+}
+
+func (s *Settler) commit(ctx context.Context, items []Item) ([]ledger.Settled, error) {
+	settlements := make([]ledger.Settlement, len(items))
+	for i, item := range items {
+		settlements[i] = item.Settlement
+	}
+	settled, batches, err := s.ledger.Settle(ctx, items[len(items)-1].Session.ID, settlements)
+	if err != nil {
+		return nil, err
+	}
+	s.publisher.Enqueue(batches, func(i ledger.Item) outbox.Source { return items[i.Index].Source })
+	return settled, nil
+}
+
+// Settle returns when the settlement is committed, or when the session has
+// lapsed: then the claim is somebody else's, who does the work again. Values
+// that the table refuses reject the record instead.
+func (s *Settler) Settle(ctx context.Context, item Item) (ledger.Settled, error) {
+	wait := firstRetry
+	for {
+		settled, err := s.group.Do(ctx, item)
+		switch {
+		case err == nil:
+			return settled, nil
+		case ledger.DataFault(err) && len(item.Settlement.Upserts) > 0:
+			item.Settlement = refuse(item.Settlement, err)
+			continue
+		case errors.Is(err, groupcommit.ErrClosed), errors.Is(err, groupcommit.ErrTooLarge):
+			return ledger.Settled{}, err
+		}
+		s.log.Warn("a settlement failed and is tried again while the session lives", zap.Stringer("record", item.Settlement.ID), zap.Error(err))
+		select {
+		case <-ctx.Done():
+			return ledger.Settled{}, fmt.Errorf("settle record %s: %w", item.Settlement.ID, err)
+		case <-item.Session.Context().Done():
+			return ledger.Settled{}, fmt.Errorf("settle record %s: the session has lapsed: %w", item.Settlement.ID, err)
+		case <-time.After(wait):
+		}
+		if !item.Session.Alive() {
+			return ledger.Settled{}, fmt.Errorf("settle record %s: the session has lapsed: %w", item.Settlement.ID, err)
+		}
+		wait = min(2*wait, lastRetry)
+	}
+}
+
+// refuse turns a settlement whose upsert the table refused into a rejection.
+func refuse(s ledger.Settlement, err error) ledger.Settlement {
+	s.Upserts = nil
+	s.Fact = record.Fact{Event: record.Failed, Failure: record.Failure{
+		Class: record.ClassData, Code: "upsert_refused", Message: ledger.DataFaultText(err),
+	}}
+	return s
+}
