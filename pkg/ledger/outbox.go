@@ -150,6 +150,7 @@ type PublishedBatch struct {
 	Ends  []int64
 	Epoch int
 	Due   time.Time
+	At    time.Time // when it was marked published, by the ledger's clock
 }
 
 // PublishedAfter pages through the published batches in the order of their ids.
@@ -162,7 +163,7 @@ func (l *Ledger) PublishedAfter(ctx context.Context, after BatchID, limit int) (
 		var b PublishedBatch
 		var id pgtype.UUID
 		var due pgtype.Timestamptz
-		err := c.Scan(&id, &b.Topic, &b.Ends, &b.Epoch, &due)
+		err := c.Scan(&id, &b.Topic, &b.Ends, &b.Epoch, &due, &b.At)
 		b.ID, b.Due = id.Bytes, due.Time
 		return b, err
 	})

@@ -187,7 +187,7 @@ FROM (
 ) x WHERE o.id = x.id RETURNING o.id, o.topic, o.ids, o.due;
 
 -- name: published_outbox
-SELECT id, topic, ends, coalesce(epoch, 1), due FROM outbox WHERE published_at IS NOT NULL AND id > @after ORDER BY id LIMIT @rows;
+SELECT id, topic, ends, coalesce(epoch, 1), due, published_at FROM outbox WHERE published_at IS NOT NULL AND id > @after ORDER BY id LIMIT @rows;
 
 -- name: outbox_ids
 SELECT id, ids, due FROM outbox WHERE id = ANY(@ids::uuid[]) AND published_at IS NOT NULL FOR UPDATE SKIP LOCKED;

@@ -37,6 +37,8 @@ const (
 	// absentRounds is how often in a row a topic must be missing, or shorter than it
 	// was, before it counts as wiped: one answer of a broker that starts may be wrong.
 	absentRounds = 2
+	// clockMargin is how wrong our estimate of the ledger's clock may be.
+	clockMargin = time.Second
 )
 
 // Kafka is what the re-driver asks of the brokers.
@@ -216,12 +218,13 @@ func (r *Redriver) lookInto(ctx context.Context, session int64, ids []ledger.Bat
 
 // positions is where topics and groups stand, at one moment.
 type positions struct {
+	asOf                    time.Time          // by the ledger's clock, before Kafka was asked
 	ends, starts, committed map[string][]int64 // by topic, without the prefix
 	epochs                  map[string]int
 }
 
 func (r *Redriver) positions(ctx context.Context) (positions, error) {
-	p := positions{committed: map[string][]int64{}}
+	p := positions{committed: map[string][]int64{}, asOf: r.Ledger.Now()}
 	var topics []string
 	for group, names := range r.Groups {
 		full := make([]string, len(names))
@@ -311,6 +314,9 @@ func at(list []int64, i int) int64 {
 func (p positions) passed(b ledger.PublishedBatch) bool {
 	if _, known := p.ends[b.Topic]; !known {
 		return false // a lane that this processor does not serve: its own processors watch it
+	}
+	if b.At.After(p.asOf.Add(-clockMargin)) {
+		return false // it may have been written after Kafka was asked
 	}
 	if b.Epoch < p.epochs[b.Topic] {
 		return true
