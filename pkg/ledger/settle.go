@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -95,21 +96,29 @@ func (l *Ledger) Settle(ctx context.Context, session int64, settlements []Settle
 // the order of their keys, so that two settlements never wait for each other
 // in a circle; of two rows with one key the later one stands.
 func queueUpserts(b *pgx.Batch, upserts []Upsert) {
-	slices.SortStableFunc(upserts, func(a, b Upsert) int {
-		return cmp.Or(cmp.Compare(a.statement(), b.statement()), cmp.Compare(a.Sort, b.Sort))
-	})
-	for start := 0; start < len(upserts); {
-		end := start
-		var rows [][]byte
-		for ; end < len(upserts) && upserts[end].statement() == upserts[start].statement(); end++ {
-			if end > start && upserts[end].Sort == upserts[end-1].Sort {
+	groups := make(map[string][]Upsert) // by statement
+	statements := make(map[string]string)
+	for _, u := range upserts {
+		shape := strings.Join(append([]string{u.Table, strings.Join(u.Key, "\x00")}, u.Columns...), "\x00")
+		statement, ok := statements[shape]
+		if !ok {
+			statement = u.statement()
+			statements[shape] = statement
+		}
+		groups[statement] = append(groups[statement], u)
+	}
+	for _, statement := range slices.Sorted(maps.Keys(groups)) {
+		group := groups[statement]
+		slices.SortStableFunc(group, func(a, b Upsert) int { return cmp.Compare(a.Sort, b.Sort) })
+		rows := make([][]byte, 0, len(group))
+		for i, u := range group {
+			if i > 0 && u.Sort == group[i-1].Sort {
 				rows = rows[:len(rows)-1]
 			}
-			rows = append(rows, upserts[end].Row)
+			rows = append(rows, u.Row)
 		}
 		// A row that is no JSON fails the statement with a data fault.
-		b.Queue(upserts[start].statement(), "["+string(bytes.Join(rows, []byte{','}))+"]")
-		start = end
+		b.Queue(statement, "["+string(bytes.Join(rows, []byte{','}))+"]")
 	}
 }
 

@@ -122,7 +122,7 @@ process:
         keep: {crm_id: response.body.id}
     - map: {request_no: body.request_no, product_key: steps.platform_key, crm_id: steps.crm.crm_id}
     - upsert: {table: service_requests, key: [request_no]}
-  retry: {delays: [1s, 3s], attempts: 6, give_up_after: 10m}
+  retry: {delays: [1s, 2s, 3s], attempts: 4, give_up_after: 10m}
 acknowledge:
   post:
     to: ${PARTNER_URL}
