@@ -169,7 +169,30 @@ type querier interface {
 
 // transact runs f in a transaction, again after a deadlock or a serialization failure.
 func (l *Ledger) transact(ctx context.Context, act string, f func(tx pgx.Tx) error) error {
-	return repeat(act, func() error { return pgx.BeginFunc(ctx, l.pool, f) })
+	return repeat(act, func() error { return l.once(ctx, f) })
+}
+
+// ErrUnknown is in the error of a transaction whose commit got no answer: it
+// may have happened. Records that it claimed are then held by a session whose
+// worker does not know of them, so that session has to end (Session.End).
+var ErrUnknown = errors.New("the commit got no answer: it may have happened")
+
+func (l *Ledger) once(ctx context.Context, f func(tx pgx.Tx) error) error {
+	tx, err := l.pool.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	if err := f(tx); err != nil {
+		rollback, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = tx.Rollback(rollback) // a connection that cannot roll back is closed, which rolls back
+		return err
+	}
+	err = tx.Commit(ctx)
+	if _, answered := errors.AsType[*pgconn.PgError](err); err != nil && !answered && !errors.Is(err, pgx.ErrTxCommitRollback) {
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return err
 }
 
 // execute runs one statement, again after a deadlock or a serialization failure.

@@ -90,6 +90,10 @@ func (s *Sessions) Ready() error {
 	return nil
 }
 
+// End gives the session up: nothing is begun or settled under it any more, and
+// what it holds is taken over when it has lapsed. Sessions opens another one.
+func (s *Session) End() { s.cancel() }
+
 // Context ends when the session has lapsed.
 func (s *Session) Context() context.Context { return s.ctx }
 
@@ -137,7 +141,7 @@ func (s *Sessions) open(ctx context.Context) (*Session, error) {
 // renew returns when the session has lapsed or ctx has ended.
 func (s *Sessions) renew(ctx context.Context, session *Session) {
 	for session.Alive() {
-		if !wait(ctx, SessionRenewal) {
+		if !wait(ctx, SessionRenewal) || !session.Alive() {
 			return
 		}
 		from := time.Now()

@@ -60,15 +60,7 @@ func Build(ctx context.Context, env *daemon.Env, c Config) ([]daemon.Part, error
 	if err != nil {
 		return nil, err
 	}
-	consumer, err := b.Kafka.NewConsumer(stream.ConsumerConfig{
-		Group: b.Topics.ResultGroup(), Topics: []string{b.Topics.Result()}, Handle: notifier.Handle,
-		OnHang: func(h stream.Hang) {
-			env.Log.Warn("outcomes are not taken from the topic", zap.Stringer(telemetry.FieldReason, h))
-		},
-		Report: func(err error) {
-			env.Log.Warn("the topic of outcomes is not read; it is tried again", zap.Error(err))
-		},
-	})
+	consumer, err := newConsumer(env, b, notifier)
 	if err != nil {
 		return nil, err
 	}
@@ -77,6 +69,18 @@ func Build(ctx context.Context, env *daemon.Env, c Config) ([]daemon.Part, error
 		daemon.Part{Name: "notifier", Run: notifier.Run, Stop: c.Drain + ledger.SessionLapse + margin},
 		daemon.Part{Name: "consumer", Run: consumer.Run},
 	), nil
+}
+
+func newConsumer(env *daemon.Env, b *backbone.Backbone, n *notify.Notifier) (*stream.Consumer, error) {
+	return b.Kafka.NewConsumer(stream.ConsumerConfig{
+		Group: b.Topics.ResultGroup(), Topics: []string{b.Topics.Result()}, Handle: n.Handle,
+		OnHang: func(h stream.Hang) {
+			env.Log.Warn("outcomes are not taken from the topic", zap.Stringer(telemetry.FieldReason, h))
+		},
+		Report: func(err error) {
+			env.Log.Warn("the topic of outcomes is not read; it is tried again", zap.Error(err))
+		},
+	})
 }
 
 func leases(s *ledger.Sessions) func(context.Context) (confirm.Lease, error) {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -190,13 +191,18 @@ func (s *Stack) prepare(ctx context.Context) error {
 	return err
 }
 
+// freeAddress gives a port below the ephemeral range, so that no outgoing
+// connection takes it before the service that is to listen there.
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(10_000))
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		return address, l.Close()
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return "", errors.New("no free port in 100 tries")
 }
 
 // Close ends every process by its id and the parties.
@@ -355,7 +361,7 @@ func (s *Stack) AwaitReady(ctx context.Context, services ...string) error {
 		err := Poll(ctx, func() (bool, error) {
 			resp, err := http.Get(s.AdminURL(service) + "/readyz")
 			if err != nil {
-				return false, nil
+				return false, s.ended(service)
 			}
 			defer resp.Body.Close()
 			body, _ := io.ReadAll(resp.Body)
@@ -367,6 +373,28 @@ func (s *Stack) AwaitReady(ctx context.Context, services ...string) error {
 		}
 	}
 	return nil
+}
+
+// ended is an error once no process of the service is left.
+func (s *Stack) ended(service string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var last *Proc
+	for _, p := range s.procs {
+		if p.Service != service {
+			continue
+		}
+		select {
+		case <-p.done:
+			last = p
+		default:
+			return nil
+		}
+	}
+	if last == nil {
+		return nil
+	}
+	return fmt.Errorf("%s has ended: %v\n%s", service, last.err, last.Log())
 }
 
 // StartAll starts the three services and waits until they are ready.

@@ -122,9 +122,13 @@ type scripted struct {
 	mu    sync.Mutex
 	fails []error
 	calls [][]ledger.Settlement
+	gate  chan struct{} // nil: at once
 }
 
 func (l *scripted) Settle(_ context.Context, _ int64, list []ledger.Settlement) ([]ledger.Settled, []ledger.Batch, error) {
+	if l.gate != nil {
+		<-l.gate
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.calls = append(l.calls, list)
@@ -206,7 +210,7 @@ func TestSettle(t *testing.T) {
 func TestSettleTogether(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := &scripted{}
+		l := &scripted{gate: make(chan struct{})}
 		s, err := NewSettler(l, nil, zap.NewNop())
 		if err != nil {
 			t.Fatal(err)
@@ -222,12 +226,14 @@ func TestSettleTogether(t *testing.T) {
 				}
 			})
 		}
+		synctest.Wait() // one transaction is under way, and everybody else waits
+		close(l.gate)
 		all.Wait()
 		if err := s.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if len(l.calls) >= 50 {
-			t.Errorf("%d transactions for 50 answers", len(l.calls))
+		if len(l.calls) != 2 {
+			t.Errorf("%d transactions for 50 answers, want 2", len(l.calls))
 		}
 	})
 }

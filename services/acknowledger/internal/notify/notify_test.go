@@ -266,11 +266,18 @@ func TestFullLine(t *testing.T) {
 		if got := s.codes(); got["unconfirmed:partner_busy"] != 30 || got["confirmed:"] != 5 {
 			t.Errorf("settled %v", got)
 		}
-		close(stuck.gate)
+		for range 2 { // all that is held is confirmed
+			stuck.gate <- struct{}{}
+		}
 		synctest.Wait()
-		s.handle(t, messages(t, "a", 100, 10, 1, 0)) // there is room again
+		begin = time.Now()
+		s.handle(t, messages(t, "a", 100, 15, 1, 0)) // there is room for 10; it is stuck again after that
+		if took := time.Since(begin); took != Patience {
+			t.Errorf("a line that moved on was waited for %s, want %s", took, Patience)
+		}
+		close(stuck.gate)
 		s.stop()
-		if got := s.codes(); got["unconfirmed:partner_busy"] != 30 || got["confirmed:"] != 25 {
+		if got := s.codes(); got["unconfirmed:partner_busy"] != 35 || got["confirmed:"] != 25 {
 			t.Errorf("settled %v", got)
 		}
 	})

@@ -5,6 +5,7 @@ package claim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -127,6 +128,9 @@ func (c *Claimer) read(ctx context.Context, messages []stream.Message) ([]envelo
 		e, err := stream.DecodeRecord(m)
 		if err != nil {
 			if err := c.Quarantine(ctx, m, err); err != nil {
+				if len(list) > 0 {
+					return list, i, nil // these first; it comes again at the head
+				}
 				return nil, i, fmt.Errorf("quarantine %s/%d@%d: %w", m.Topic, m.Partition, m.Offset, err)
 			}
 			continue
@@ -172,6 +176,11 @@ func (c *Claimer) claim(ctx context.Context, envelopes []envelope) ([]record.Rec
 		refs[i] = ledger.Ref{ID: e.ID, Fence: e.Fence, Version: c.Version(e.Integration)}
 	}
 	claimed, err := c.Ledger.Claim(ctx, session.ID, refs)
+	if errors.Is(err, ledger.ErrUnknown) {
+		// Perhaps these records are ours and we would never know: with the session they lapse,
+		// and the re-driver gives them to somebody who does.
+		session.End()
+	}
 	return claimed, session, err
 }
 
