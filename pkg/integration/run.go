@@ -93,6 +93,7 @@ const maxKey = 512
 // Keys gives the idempotency key and the entity key of an arrival. The error is a
 // Problem: CodeKey when a key is missing, is not a text, number or bool, is not UTF-8,
 // holds a NUL or has more than 512 bytes; CodeExpression when an expression fails.
+// If only the entity key is at fault, the idempotency key is returned with the error.
 func (in *Integration) Keys(src *Source, arrival Input) (idempotencyKey, entityKey string, err error) {
 	vars := map[string]any{"body": arrival.Body, "headers": arrival.Headers,
 		"record": map[string]any{"integration": in.Name, "source": src.Name}}
@@ -119,10 +120,7 @@ func (in *Integration) Keys(src *Source, arrival Input) (idempotencyKey, entityK
 		return idempotencyKey, idempotencyKey, nil
 	}
 	entityKey, err = evalKey("entity key", in.Record.EntityKey, vars)
-	if err != nil {
-		return "", "", err
-	}
-	return idempotencyKey, entityKey, nil
+	return idempotencyKey, entityKey, err
 }
 
 func evalKey(what string, e *Expr, vars map[string]any) (string, error) {

@@ -139,8 +139,19 @@ func (a *Acceptor) Prepare(ctx context.Context, in Input) (ledger.Arrival, error
 		return ledger.Arrival{}, &Unavailable{err}
 	}
 	idempotencyKey, entityKey, err := in.Entry.Keys(in.Source, integration.Input{Body: in.Body, Headers: in.Headers, FileHash: in.FileHash, Row: in.Row})
+	problems := in.Entry.Validate(in.Body)
 	if err != nil {
-		return ledger.Arrival{}, problemFault("unidentified", err)
+		problem, ok := errors.AsType[integration.Problem](err)
+		if !ok {
+			return ledger.Arrival{}, fault.Wrap(err, fault.Bug, "unidentified", "%v", err)
+		}
+		problems = append([]integration.Problem{problem}, problems...)
+		if idempotencyKey == "" { // without an identity it cannot be a record
+			f := Invalid(problems)
+			f.Code = "unidentified"
+			return ledger.Arrival{}, f
+		}
+		entityKey = idempotencyKey
 	}
 	arrival := ledger.Arrival{
 		ID: record.DeriveID(key, in.Entry.Name, idempotencyKey), Integration: in.Entry.Name, Source: in.Source.Name,
@@ -148,7 +159,6 @@ func (a *Acceptor) Prepare(ctx context.Context, in Input) (ledger.Arrival, error
 		RefuseConflict: in.Entry.ConflictPolicy(in.Source) == "refuse",
 		Payload:        ledger.Payload{TrackingID: in.TrackingID, ContentType: in.ContentType, Headers: in.Headers, Body: in.Raw},
 	}
-	problems := in.Entry.Validate(in.Body)
 	if len(problems) == 0 {
 		return arrival, nil
 	}
@@ -182,18 +192,4 @@ func Failure(f *fault.Error) *record.Failure {
 		detail = nil
 	}
 	return &record.Failure{Class: f.Class, Code: f.Code, Message: f.Message, Detail: detail}
-}
-
-func problemFault(code string, err error) error {
-	p, ok := errors.AsType[integration.Problem](err)
-	if !ok {
-		return fault.Wrap(err, fault.Bug, code, "%v", err)
-	}
-	class := fault.Data
-	if p.Bug() {
-		class = fault.Bug
-	}
-	f := fault.New(class, code, "%s", p.Error())
-	f.Detail = []fault.Problem{{Pointer: p.Pointer, Code: p.Code, Message: p.Message}}
-	return f
 }

@@ -30,11 +30,11 @@ const (
 	// bodyBudget bounds the bytes of all bodies that are read or wait for their commit.
 	bodyBudget = 32 << 20
 	// budgetWait is how long a request waits for room; then 503.
-	budgetWait = 500 * time.Millisecond
+	budgetWait = 200 * time.Millisecond
 	// bodyTimeout is how long a sender may take to send its body.
 	bodyTimeout = 10 * time.Second
 	// acceptTimeout bounds the wait for the commit, so that every answer is out within 3 s.
-	acceptTimeout = 1800 * time.Millisecond
+	acceptTimeout = 1200 * time.Millisecond
 	retryAfter    = "5" // seconds, in every 503
 	unknownLength = 64 << 10
 )
