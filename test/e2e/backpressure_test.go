@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -37,8 +39,14 @@ func TestBackpressure(t *testing.T) {
 	var next, rss atomic.Int64
 	stop := make(chan struct{})
 	var senders sync.WaitGroup
+	open := make(chan struct{})
+	var opened sync.WaitGroup
+	opened.Add(connections)
 	for range connections {
 		senders.Go(func() {
+			warm(ctx, client, s.IngestURL())
+			opened.Done()
+			<-open
 			for {
 				select {
 				case <-stop:
@@ -46,7 +54,7 @@ func TestBackpressure(t *testing.T) {
 				default:
 				}
 				i := next.Add(1)
-				body := fmt.Appendf(nil, `{"request_no":"SR-%d","product":"P-1","note":%q}`, i, padding)
+				body := fmt.Appendf(nil, `{"request_no":"SR-%d","product":"P-1","note":"%s"}`, i, padding)
 				a := s.Post(ctx, client, harness.Event{ID: fmt.Sprintf("evt-%d", i), Body: body})
 				mu.Lock()
 				statuses[a.Status]++
@@ -60,15 +68,19 @@ func TestBackpressure(t *testing.T) {
 					t.Errorf("answer %d, Retry-After %q: %s", a.Status, a.RetryAfter, a.Body)
 				}
 				mu.Unlock()
-				pause(stop, 500*time.Millisecond)
+				if a.Status == http.StatusServiceUnavailable { // as any sender would
+					pause(stop, 5*time.Second)
+				}
 			}
 		})
 	}
 	watch := time.NewTicker(100 * time.Millisecond)
 	defer watch.Stop()
+	opened.Wait()
 	if err := postgres.Pause(); err != nil {
 		t.Fatal(err)
 	}
+	close(open)
 	for end := time.Now().Add(frozen); time.Now().Before(end); <-watch.C {
 		rss.Store(max(rss.Load(), ingest.RSS()))
 	}
@@ -97,6 +109,18 @@ func TestBackpressure(t *testing.T) {
 	n, err := s.Count(ctx, `SELECT count(*) FROM record WHERE id = ANY($1::uuid[])`, accepted)
 	if err != nil || n != len(accepted) {
 		t.Errorf("%d of %d accepted records are in the ledger, %v", n, len(accepted), err)
+	}
+}
+
+// warm opens a connection without posting anything.
+func warm(ctx context.Context, client *http.Client, url string) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/v1/receipts/none", nil)
+	if err != nil {
+		return
+	}
+	if resp, err := client.Do(r); err == nil {
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
 	}
 }
 

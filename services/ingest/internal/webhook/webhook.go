@@ -36,7 +36,7 @@ const (
 	// acceptTimeout bounds the wait for the commit, so that every answer is out within 3 s.
 	acceptTimeout = 1200 * time.Millisecond
 	retryAfter    = "5" // seconds, in every 503
-	unknownLength = 64 << 10
+	keepReading   = 256 << 10
 )
 
 // Alert is told of what a person should know: an integration whose expression
@@ -266,7 +266,9 @@ func (x *exchange) unavailable(err error) {
 	x.count(x.entry.Name, x.source.Name, "unavailable")
 	x.log.Warn("an arrival could not be stored; its sender was told to try again", zap.String("tracking_id", x.tracking.String()), zap.String("integration", x.entry.Name), zap.Error(err))
 	x.w.Header().Set("Retry-After", retryAfter)
-	x.w.Header().Set("Connection", "close") // an unread body would otherwise be read to its end
+	if x.raw == nil && (x.r.ContentLength < 0 || x.r.ContentLength > keepReading) {
+		x.w.Header().Set("Connection", "close") // cheaper than reading the rest of a large body to its end
+	}
 	x.problem(http.StatusServiceUnavailable, "unavailable", "the event could not be stored now; send it again", nil)
 }
 
