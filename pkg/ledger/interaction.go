@@ -44,16 +44,23 @@ func (i Interaction) about(r record.Record, kind string) Interaction {
 	return i
 }
 
-// Refuse keeps refused requests, each in a row of its own, and counts them.
+// ReadInteraction is the Kind of a request that brought nothing: it asked for a
+// receipt, or for something that is not there.
+const ReadInteraction = "read"
+
+// Refuse keeps requests that became no record, each in a row of its own: refused
+// ones, which it counts, and those that brought nothing (ReadInteraction).
 func (l *Ledger) Refuse(ctx context.Context, refused []Interaction) error {
 	if err := bounded("keep refused requests", len(refused)); err != nil {
 		return err
 	}
 	columns, counts := &interactionColumns{}, tally{}
 	for _, i := range refused {
-		i.Kind = "refused"
+		if i.Kind != ReadInteraction {
+			i.Kind = "refused"
+			counts.add(i.Integration, "refused", 1)
+		}
 		columns.add(i)
-		counts.add(i.Integration, "refused", 1)
 	}
 	return l.transact(ctx, "keep refused requests", func(tx pgx.Tx) error {
 		b := &pgx.Batch{}

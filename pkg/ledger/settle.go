@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"waybill.internal/pkg/planted"
 	"waybill.internal/pkg/record"
 )
 
@@ -48,6 +49,7 @@ func (l *Ledger) Settle(ctx context.Context, session int64, settlements []Settle
 		return nil, nil, err
 	}
 	var settled []Settled
+	var upserts []Upsert
 	m := &moves{}
 	err := l.transact(ctx, "settle records", func(tx pgx.Tx) error {
 		settled = make([]Settled, len(settlements))
@@ -61,11 +63,11 @@ func (l *Ledger) Settle(ctx context.Context, session int64, settlements []Settle
 			return err
 		}
 		m.now = now
-		var upserts []Upsert
+		upserts = nil
 		calls := &interactionColumns{}
 		for i, s := range settlements {
 			row, ok := rows[s.ID]
-			if !ok || row.Fence != s.Fence {
+			if !ok || row.Fence != s.Fence && !planted.FenceDropped {
 				continue
 			}
 			to, ok := l.step(m, row, s.Fact, s.History, i)
@@ -82,10 +84,17 @@ func (l *Ledger) Settle(ctx context.Context, session int64, settlements []Settle
 			}
 		}
 		return l.write(ctx, tx, m, func(b *pgx.Batch) {
-			queueUpserts(b, upserts)
+			if !planted.StepApart {
+				queueUpserts(b, upserts)
+			}
 			calls.queue(l, b)
 		})
 	})
+	if planted.StepApart && err == nil {
+		b := &pgx.Batch{}
+		queueUpserts(b, upserts)
+		err = l.pool.SendBatch(ctx, b).Close()
+	}
 	if err != nil {
 		return nil, nil, splitOnDataFault(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"waybill.internal/pkg/record"
 	"waybill.internal/pkg/telemetry"
 	"waybill.internal/services/ingest/internal/accept"
+	"waybill.internal/services/ingest/internal/file"
 	"waybill.internal/services/ingest/internal/webhook"
 )
 
@@ -53,12 +54,20 @@ func build(ctx context.Context, env *daemon.Env, c Config) ([]daemon.Part, error
 	if err != nil {
 		return nil, err
 	}
+	files, err := file.New(file.Config{Ledger: b.Ledger, Sessions: b.Sessions, Publisher: b.Publisher, Acceptor: acceptor, Catalog: b.Catalog,
+		Root: c.Drop, Log: env.Log, Alert: env.Alerts.Alert, Count: watch.add})
+	if err != nil {
+		return nil, err
+	}
 	listener, err := env.Listen(ctx, "http", c.Address)
 	if err != nil {
 		return nil, err
 	}
-	return append(b.Parts(),
-		daemon.Part{Name: "acceptor", Run: closeAtEnd(acceptor.Close), Stop: 2 * stopTimeout},
+	parts := append(b.Parts(), daemon.Part{Name: "acceptor", Run: closeAtEnd(acceptor.Close), Stop: 2 * stopTimeout})
+	for _, f := range files {
+		parts = append(parts, daemon.Part{Name: f.Name(), Run: f.Run, Stop: 2 * stopTimeout})
+	}
+	return append(parts,
 		daemon.Part{Name: "http", Run: serve(netutil.LimitListener(listener, c.Connections), handler, env.Log), Stop: 2 * stopTimeout},
 	), nil
 }
@@ -103,7 +112,11 @@ func newWatch(env *daemon.Env) (*watch, error) {
 }
 
 func (w *watch) count(integration, source, answer string) {
-	w.arrivals.WithLabelValues(integration, source, answer).Inc()
+	w.add(integration, source, answer, 1)
+}
+
+func (w *watch) add(integration, source, answer string, n int) {
+	w.arrivals.WithLabelValues(integration, source, answer).Add(float64(n))
 }
 
 func (w *watch) alert(kind, integration string, f *fault.Error, id record.ID) {

@@ -27,6 +27,7 @@ func acceptPromises() []promise {
 		{name: "a duplicate heals a record whose worker is gone", test: acceptHealsLapsedWorker},
 		{name: "a duplicate leaves alone what is under way", test: acceptLeavesLive},
 		{name: "a corrected body revives a rejected record", test: acceptRevives},
+		{name: "every commit waits for the disk", test: commitsWait},
 		{name: "too many in one call are refused", test: acceptTooMany},
 		{name: "a large call stays linear", test: acceptMany},
 	}
@@ -261,6 +262,16 @@ func acceptRevives(f *fixture) {
 	trace, err := f.l.Trace(f.Context(), better.ID)
 	f.must(err)
 	f.expect("revisions and history", say(len(trace.Payloads), len(trace.History)), "2 1")
+}
+
+// commitsWait asks the transactions themselves, whatever the server's default is.
+func commitsWait(f *fixture) {
+	f.exec(`CREATE TABLE seen (operation text, setting text)`)
+	f.exec(`CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO seen VALUES (TG_OP, current_setting('synchronous_commit')); RETURN NULL; END $$`)
+	f.exec(`CREATE TRIGGER see AFTER INSERT OR UPDATE ON record FOR EACH STATEMENT EXECUTE FUNCTION see()`)
+	session := f.session()
+	f.work(session, f.records(session, shop, 1)[0], record.Fact{Event: record.Succeeded})
+	f.expect("synchronous_commit", one[string](f, `SELECT string_agg(DISTINCT operation || ' ' || setting, ', ') FROM seen`), "INSERT on, UPDATE on")
 }
 
 func acceptTooMany(f *fixture) {

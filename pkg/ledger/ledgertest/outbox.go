@@ -16,6 +16,7 @@ func outboxPromises() []promise {
 		{name: "a retry that was lost before it was due waits on", test: passedRetry},
 		{name: "a record that takes its workers down is dead in the end", test: passedWorkerKiller},
 		{name: "the relay takes what nobody publishes", test: takeUnpublished},
+		{name: "what a crash kept from Kafka goes out", test: takeAfterCrash},
 		{name: "the relay does not drop what was claimed", test: takeClaimed},
 		{name: "published batches are paged", test: publishedAfter},
 		{name: "a topic that proves shorter begins an epoch", test: seeTopics},
@@ -160,6 +161,18 @@ func takeUnpublished(f *fixture) {
 	f.lapse(gone)
 	f.exec(`UPDATE outbox SET session = 0 WHERE topic = 'dead-letter'`)
 	f.expect("not dead any more", topics(f.take(f.session())), "[dead-letter:0 main.replay:1]")
+}
+
+func takeAfterCrash(f *fixture) {
+	gone, relay := f.session(), f.session()
+	receipts, _ := f.accept(gone, f.arrival("k"), invalid(f.arrival("broken")))
+	f.lapse(gone)
+	taken := f.take(relay)
+	f.expect("the relay publishes", topics(taken), "[main.work:1 result:1]")
+	for _, b := range taken {
+		f.publish(b)
+	}
+	f.claim(relay, receipts[0].Record)
 }
 
 func takeClaimed(f *fixture) {

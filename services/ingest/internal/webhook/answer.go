@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"time"
 
+	"go.uber.org/zap"
+
 	"waybill.internal/pkg/egress"
 	"waybill.internal/pkg/fault"
 	"waybill.internal/pkg/ledger"
@@ -113,12 +115,47 @@ func (x *exchange) refuse(status int, err error) {
 	x.problem(status, code, detail, reasons)
 }
 
+// turnAway answers a request that brought nothing: it asked for what is not
+// there, or not for it to see.
+func (x *exchange) turnAway(status int, code, detail string) {
+	document, err := json.Marshal(x.document(status, code, detail, nil))
+	if err != nil {
+		document = nil
+	}
+	if x.note(status, x.integration(), string(document)) {
+		x.problem(status, code, detail, nil)
+	}
+}
+
+func (x *exchange) integration() string {
+	if x.entry.Integration == nil {
+		return "" // the path is nobody's
+	}
+	return x.entry.Name
+}
+
+// note keeps a request that brought nothing. False: it could not, and the
+// sender was told to ask again.
+func (x *exchange) note(status int, integration, response string) bool {
+	ctx, cancel := context.WithTimeout(x.r.Context(), acceptTimeout)
+	defer cancel()
+	i := x.interaction(status, response)
+	i.Kind, i.Integration = ledger.ReadInteraction, integration
+	if err := x.acceptor.Refuse(ctx, i); err != nil {
+		x.log.Warn("an interaction could not be kept", zap.String("tracking_id", x.tracking.String()), zap.Error(err))
+		x.w.Header().Set("Retry-After", retryAfter)
+		x.problem(http.StatusServiceUnavailable, "unavailable", "ask again", nil)
+		return false
+	}
+	return true
+}
+
 // interaction is this exchange as the ledger keeps it.
 func (x *exchange) interaction(status int, response string) ledger.Interaction {
 	header, err := json.Marshal(x.headers)
 	if err != nil || len(x.headers) == 0 {
 		header = nil
 	}
-	return ledger.Interaction{TrackingID: x.tracking, Integration: x.entry.Name, Method: x.r.Method, URL: egress.RedactURL(x.r.URL.String()), Status: status,
+	return ledger.Interaction{TrackingID: x.tracking, Integration: x.integration(), Method: x.r.Method, URL: egress.RedactURL(x.r.URL.String()), Status: status,
 		Duration: x.ledger.Now().Sub(x.at), RequestHeader: header, RequestBody: egress.Capture(x.raw).Data, ResponseBody: response, At: x.at}
 }

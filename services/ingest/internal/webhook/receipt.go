@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"waybill.internal/pkg/catalog"
+	"waybill.internal/pkg/egress"
 	"waybill.internal/pkg/integration"
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/pkg/record"
@@ -18,20 +19,21 @@ const receiptsPath = "/v1/receipts/"
 // receipt answers GET /v1/receipts/{id} to whoever shows a key of the record's
 // integration. Another partner's record is as unknown as one that never was.
 func (x *exchange) receipt(name string) {
+	x.headers = lowerCase(egress.RedactHeader(x.r.Header))
 	if x.r.Method != http.MethodGet && x.r.Method != http.MethodHead {
 		x.w.Header().Set("Allow", "GET, HEAD")
-		x.problem(http.StatusMethodNotAllowed, "method_not_allowed", "get the receipt", nil)
+		x.turnAway(http.StatusMethodNotAllowed, "method_not_allowed", "get the receipt")
 		return
 	}
 	allowed := x.mayRead()
 	if len(allowed) == 0 {
 		x.w.Header().Set("WWW-Authenticate", "Bearer")
-		x.problem(http.StatusUnauthorized, "bad_key", "show one of your keys as X-Api-Key or as a bearer token", nil)
+		x.turnAway(http.StatusUnauthorized, "bad_key", "show one of your keys as X-Api-Key or as a bearer token")
 		return
 	}
 	id, err := record.ParseID(name)
 	if err != nil {
-		x.problem(http.StatusBadRequest, "bad_id", err.Error(), nil)
+		x.turnAway(http.StatusBadRequest, "bad_id", err.Error())
 		return
 	}
 	ctx, cancel := context.WithTimeout(x.r.Context(), acceptTimeout)
@@ -45,7 +47,10 @@ func (x *exchange) receipt(name string) {
 	}
 	r, ok := found[id]
 	if !ok || !allowed[r.Integration] {
-		x.problem(http.StatusNotFound, "not_found", "no record of yours has the id "+id.String(), nil)
+		x.turnAway(http.StatusNotFound, "not_found", "no record of yours has the id "+id.String())
+		return
+	}
+	if !x.note(http.StatusOK, r.Integration, "") {
 		return
 	}
 	x.answer(http.StatusOK, receiptOf(ledger.Receipt{Record: r}))

@@ -114,14 +114,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	route, ok := h.routes[r.URL.Path]
 	if !ok {
-		x.problem(http.StatusNotFound, "not_found", "nothing is taken on this path", nil)
+		x.headers = lowerCase(egress.RedactHeader(r.Header))
+		x.turnAway(http.StatusNotFound, "not_found", "nothing is taken on this path")
 		return
 	}
 	x.entry, _ = h.catalog.Get(route.integration)
 	x.source, _ = x.entry.Source(route.source)
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		x.problem(http.StatusMethodNotAllowed, "method_not_allowed", "post the event", nil)
+		x.turnAway(http.StatusMethodNotAllowed, "method_not_allowed", "post the event")
 		return
 	}
 	x.take()

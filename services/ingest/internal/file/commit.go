@@ -1,0 +1,179 @@
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"waybill.internal/pkg/fault"
+	"waybill.internal/pkg/ledger"
+	"waybill.internal/pkg/outbox"
+	"waybill.internal/pkg/record"
+	"waybill.internal/pkg/telemetry"
+)
+
+// The waits between two tries of a chunk double from firstWait to maxWait; they
+// end with the session, which lapses if the ledger does not answer.
+const (
+	firstWait = 100 * time.Millisecond
+	maxWait   = 2 * time.Second
+	// maxSamples bounds the record ids in an alert.
+	maxSamples = 5
+)
+
+// commit accepts the rows, in order. A row that the ledger's tables refuse is
+// found by halving and becomes a rejected record; the depth is bounded by chunkRows.
+func (r *reading) commit(items []item) error {
+	err := r.store(items)
+	if !ledger.DataFault(err) {
+		return err
+	}
+	if len(items) > 1 {
+		half := len(items) / 2
+		if err := r.commit(items[:half]); err != nil {
+			return err
+		}
+		return r.commit(items[half:])
+	}
+	refused := items[0]
+	f := fault.New(fault.Data, "unstorable", "%s", ledger.DataFaultText(err))
+	instead, prepared := r.rejected(refused.number, refused.line, refused.arrival.Payload.Body, f)
+	if prepared != nil {
+		return prepared
+	}
+	instead.mark = refused.mark
+	if err = r.store([]item{instead}); ledger.DataFault(err) {
+		return fault.Wrap(err, fault.Data, "unstorable", "row %d at line %d cannot be kept, not even as a rejected record: %s", refused.number, refused.line, ledger.DataFaultText(err))
+	}
+	return err
+}
+
+// store accepts the rows and moves the mark behind the last one. A transaction
+// whose end is not known is looked up in the ledger before it is tried again:
+// the file's row is locked while it is under way, so the answer is final.
+func (r *reading) store(items []item) error {
+	arrivals := make([]ledger.Arrival, len(items))
+	for i := range items {
+		arrivals[i] = items[i].arrival
+	}
+	end := items[len(items)-1].mark
+	wait := firstWait
+	for {
+		receipts, batches, err := r.accept(end.Rows, end, arrivals)
+		if err == nil {
+			r.Publisher.Enqueue(batches, func(i ledger.Item) outbox.Source { return outbox.Source{Payload: arrivals[i.Index].Payload} })
+			r.file.Rows = int64(end.Rows)
+			r.tell(arrivals, receipts)
+			return nil
+		}
+		if errors.Is(err, ledger.ErrFileLost) || ledger.DataFault(err) {
+			return err
+		}
+		r.log.Warn("rows could not be accepted; they are tried again", zap.Int("rows", len(items)), zap.Duration("wait", wait), zap.Error(err))
+		stored, err := r.lookUp(end.Rows, &wait)
+		if err != nil || stored {
+			return err
+		}
+	}
+}
+
+func (r *reading) accept(rows int, mark any, arrivals []ledger.Arrival) ([]ledger.Receipt, []ledger.Batch, error) {
+	ctx, cancel := context.WithTimeout(r.session.Context(), callTimeout)
+	defer cancel()
+	return r.Ledger.AcceptRows(ctx, r.session.ID, r.file, mark, int64(rows), arrivals)
+}
+
+// lookUp waits until the ledger says whether the rows up to end were stored.
+func (r *reading) lookUp(end int, wait *time.Duration) (stored bool, err error) {
+	for {
+		if !sleep(r.ctx, *wait) {
+			return false, r.ctx.Err()
+		}
+		*wait = min(2**wait, maxWait)
+		if !r.session.Alive() {
+			return false, errSessionEnded
+		}
+		f, err := r.claim(r.ctx, r.session, r.drop, r.file.Hash)
+		switch {
+		case err != nil:
+			r.log.Warn("the ledger could not say how far the file is", zap.Error(err))
+		case !f.Mine:
+			return false, ledger.ErrFileLost
+		case f.Rows == int64(end):
+			// What the lost answer held, the relay publishes.
+			r.count("received", int(f.Received-r.file.Received))
+			r.count("duplicate", int(f.Duplicates-r.file.Duplicates))
+			r.file = f
+			return true, nil
+		case f.Rows == r.file.Rows:
+			return false, nil
+		default:
+			return false, fmt.Errorf("file %d stands at row %d, this session had left it at %d: %w", f.ID, f.Rows, r.file.Rows, ledger.ErrFileLost)
+		}
+	}
+}
+
+// tell counts what became of the rows and raises what a person should know.
+func (r *reading) tell(arrivals []ledger.Arrival, receipts []ledger.Receipt) {
+	var received, duplicates, refused, rejected int
+	problems := map[string]*telemetry.Problem{}
+	for i, receipt := range receipts {
+		f := arrivals[i].Failure
+		switch {
+		case receipt.Refused:
+			refused++
+			r.file.Duplicates++
+		case receipt.Duplicate:
+			duplicates++
+			r.file.Duplicates++
+		default:
+			received++
+			r.file.Received++
+		}
+		if receipt.Conflict {
+			r.problem(problems, telemetry.KindConflict, fault.Duplicate, "conflict", "a known idempotency key came with another body", receipt.Record)
+		}
+		if f == nil || receipt.Duplicate {
+			continue
+		}
+		rejected++
+		kind := telemetry.KindRejected
+		if f.Class == fault.Bug {
+			kind = telemetry.KindIntegrationInvalid
+		}
+		r.problem(problems, kind, f.Class, f.Code, f.Message, receipt.Record)
+	}
+	for _, p := range problems {
+		r.Alert(*p)
+	}
+	r.count("received", received)
+	r.count("duplicate", duplicates)
+	r.count("refused", refused)
+	r.log.Debug("rows were accepted", zap.Int("received", received), zap.Int("rejected", rejected), zap.Int("duplicates", duplicates), zap.Int("refused", refused))
+}
+
+func (r *reading) problem(all map[string]*telemetry.Problem, kind telemetry.Kind, class fault.Class, code, message string, about record.Record) {
+	key := string(kind) + "/" + code
+	p := all[key]
+	if p == nil {
+		repair := "waybill trace " + about.ID.String()
+		if kind == telemetry.KindIntegrationInvalid {
+			repair = "waybill check"
+		}
+		p = &telemetry.Problem{Kind: kind, Integration: r.integration, Class: class, Code: code, Where: r.source, Message: message, Repair: repair}
+		all[key] = p
+	}
+	p.Count++
+	if len(p.Records) < maxSamples {
+		p.Records = append(p.Records, about.ID.String())
+	}
+}
+
+func (r *reading) count(answer string, rows int) {
+	if rows > 0 {
+		r.Count(r.integration, r.source, answer, rows)
+	}
+}

@@ -1,0 +1,145 @@
+package file
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// maxSuffix bounds the numbers tried for a name that is taken.
+const maxSuffix = 10_000
+
+// drop is a file that lies in the watched directory, open for reading.
+type drop struct {
+	root *os.Root
+	name string
+	file *os.File
+	info fs.FileInfo // when it was opened
+}
+
+// openDrop opens a regular file without following a link and without waiting
+// for a pipe's writer, whatever is put in its place meanwhile.
+func openDrop(root *os.Root, name string) (*drop, error) {
+	named, err := root.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !named.Mode().IsRegular() {
+		return nil, fmt.Errorf("it is no regular file: %w", fs.ErrNotExist)
+	}
+	file, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && (!info.Mode().IsRegular() || !os.SameFile(info, named)) {
+		err = fmt.Errorf("another file took its place: %w", fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return &drop{root: root, name: name, file: file, info: info}, nil
+}
+
+func (d *drop) close() { _ = d.file.Close() } // it was only read
+
+// hash reads the file through, in constant memory.
+func (d *drop) hash(ctx context.Context) (sum [32]byte, err error) {
+	h := sha256.New()
+	section := io.NewSectionReader(d.file, 0, 1<<62)
+	if _, err := io.Copy(h, &untilDone{ctx: ctx, r: section}); err != nil {
+		return sum, fmt.Errorf("read it through: %w", err)
+	}
+	copy(sum[:], h.Sum(nil))
+	return sum, nil
+}
+
+// changed reports whether the bytes are others than those of hash. They are
+// read only if size or time say that they might be.
+func (d *drop) changed(ctx context.Context, hash [32]byte) (bool, error) {
+	info, err := d.file.Stat()
+	if err != nil || same(info, d.info) {
+		return false, err
+	}
+	if info.Size() != d.info.Size() {
+		return true, nil
+	}
+	now, err := d.hash(ctx)
+	if err == nil && now == hash {
+		d.info = info
+	}
+	return now != hash, err
+}
+
+// moveTo moves the file into a folder beside it and returns its name there. What
+// lies there is never written over: the new name is made first, as an empty
+// file that is ours. A file that took this one's name meanwhile is put back.
+func (d *drop) moveTo(folder string) (string, error) {
+	named, err := d.root.Lstat(d.name)
+	if err != nil {
+		return "", err
+	}
+	if !os.SameFile(named, d.info) {
+		return "", fmt.Errorf("another file took its name: %w", fs.ErrNotExist)
+	}
+	if err := d.root.Mkdir(folder, folderMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	target, err := d.reserve(folder)
+	if err != nil {
+		return "", err
+	}
+	if err := d.root.Rename(d.name, target); err != nil {
+		return "", errors.Join(err, d.root.Remove(target))
+	}
+	moved, err := d.root.Lstat(target)
+	if err != nil || os.SameFile(moved, d.info) {
+		return target, err
+	}
+	if err := d.root.Link(target, d.name); err != nil {
+		return target, fmt.Errorf("a file that has not been read was moved to %s and could not be put back; do that by hand: %w", target, err)
+	}
+	return "", d.root.Remove(target)
+}
+
+// reserve makes an empty file under a free name.
+func (d *drop) reserve(folder string) (string, error) {
+	ext := path.Ext(d.name)
+	stem := strings.TrimSuffix(d.name, ext)
+	for n := 1; n <= maxSuffix; n++ {
+		target := path.Join(folder, d.name)
+		if n > 1 {
+			target = path.Join(folder, stem+"-"+strconv.Itoa(n)+ext)
+		}
+		file, err := d.root.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		return target, file.Close()
+	}
+	return "", fmt.Errorf("%d files of this name are in %s already; clear it", maxSuffix, folder)
+}
+
+// untilDone reads until ctx ends.
+type untilDone struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (u *untilDone) Read(p []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.r.Read(p)
+}
