@@ -40,3 +40,5 @@ replace waybill.internal/services/ingest => ../services/ingest
 replace waybill.internal/services/processor => ../services/processor
 
 require go.uber.org/goleak v1.3.0
+
+require github.com/google/uuid v1.6.0

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"waybill.internal/pkg/fault"
+	"waybill.internal/pkg/planted"
 	"waybill.internal/pkg/telemetry"
 )
 
@@ -160,6 +161,9 @@ func Start[C any](ctx context.Context, spec Spec[C], lookup Lookup, opts ...Opti
 	}
 	own, config, err := load(spec, NewSettings(lookup))
 	if err != nil {
+		return nil, err
+	}
+	if err := planted.Allowed(own.environment); err != nil {
 		return nil, err
 	}
 	env := &Env{Name: spec.Name, Version: spec.Version, Lookup: lookup, Now: settings.now, listeners: map[string]net.Listener{},

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -26,8 +27,8 @@ func (selfClassed) Fault() *fault.Error { return fault.New(fault.Slow, "self_cla
 
 func runtimeError() (err error) {
 	defer func() { err, _ = recover().(error) }()
-	var m map[string]int
-	m["x"] = 1
+	var list []int
+	_ = list[len(os.Args)]
 	return nil
 }
 

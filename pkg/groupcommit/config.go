@@ -45,6 +45,7 @@ type Config[T, R any] struct {
 	QueueItems    int           // waiting; 20 * MaxItems
 	QueueBytes    int           // waiting; 16 * MaxBytes
 	Interval      time.Duration // the adaptive interval's upper end; 5 ms; negative: none
+	Least         time.Duration // the adaptive interval's lower end; 0; for items that nobody waits for
 	CommitTimeout time.Duration // of one call of Commit; 5 s
 	Workers       int           // batches under way at once; 1
 }
@@ -89,6 +90,9 @@ func (c Config[T, R]) withTimes() (Config[T, R], error) {
 		c.Interval = 0
 	case c.Interval > MaxInterval:
 		return c, fmt.Errorf("group commit: Config.Interval is %s; give at most %s", c.Interval, MaxInterval)
+	}
+	if c.Least < 0 || c.Least > c.Interval {
+		return c, fmt.Errorf("group commit: Config.Least is %s; give 0 to Interval, which is %s", c.Least, c.Interval)
 	}
 	if c.CommitTimeout == 0 {
 		c.CommitTimeout = 5 * time.Second

@@ -58,7 +58,7 @@ func New[T, R any](config Config[T, R]) (*Group[T, R], error) {
 		wake:    make(chan struct{}, 1),
 		full:    make(chan struct{}, 1),
 		closing: make(chan struct{}),
-		pace:    pace{most: config.Interval},
+		pace:    pace{least: config.Least, most: config.Interval},
 	}
 	g.base, g.abort = context.WithCancel(context.Background())
 	for range config.Workers {

@@ -373,6 +373,8 @@ func TestConfig(t *testing.T) {
 		"negative queue":   {Commit: double, QueueItems: -1},
 		"queue below":      {Commit: double, MaxBytes: 10, QueueBytes: 5},
 		"interval":         {Commit: double, Interval: time.Minute},
+		"negative least":   {Commit: double, Least: -1},
+		"least above":      {Commit: double, Least: time.Second, Interval: time.Millisecond},
 		"timeout":          {Commit: double, CommitTimeout: -1},
 		"negative workers": {Commit: double, Workers: -2},
 	} {

@@ -156,6 +156,7 @@ func finish[T, R any](batch []*entry[T, R], results []R, err error) {
 
 // pace measures the rate of arrivals and spaces the flushes by it.
 type pace struct {
+	least   time.Duration // interval at LowRate and below
 	most    time.Duration // interval at HighRate and above
 	rate    float64       // items a second, smoothed
 	arrived int           // since the last measurement
@@ -163,17 +164,17 @@ type pace struct {
 	last    time.Time     // start of the last flush
 }
 
-// smoothing is the time after which a new rate weighs two thirds; least is the
+// smoothing is the time after which a new rate weighs two thirds; shortest is the
 // shortest stretch that is measured, so that a few arrivals in a microsecond
 // are not taken for a flood.
 const (
 	smoothing = 200 * time.Millisecond
-	least     = 20 * time.Millisecond
+	shortest  = 20 * time.Millisecond
 )
 
 func (p *pace) interval() time.Duration {
 	share := (p.rate - LowRate) / (HighRate - LowRate)
-	return time.Duration(min(max(share, 0), 1) * float64(p.most))
+	return p.least + time.Duration(min(max(share, 0), 1)*float64(p.most-p.least))
 }
 
 func (p *pace) wait(now time.Time) time.Duration {
@@ -189,7 +190,7 @@ func (p *pace) flushed(now time.Time) {
 		p.since = now
 	}
 	stretch := now.Sub(p.since)
-	if stretch < least {
+	if stretch < shortest {
 		return
 	}
 	measured := float64(p.arrived) / stretch.Seconds()

@@ -69,7 +69,6 @@ type moves struct {
 	now     time.Time
 	list    []move
 	batches []Batch
-	held    map[record.ID]BatchID
 }
 
 // step asks record.Step about one locked row; false: the fact is not true of it any more.

@@ -300,11 +300,15 @@ WHERE r.moved_at < now() - @grace::interval AND (
 ) LIMIT @rows;
 
 -- name: take_file
+-- A file that failed is gone on with when it is dropped again: what was wrong may have been the integration.
 INSERT INTO file (integration, source, name, size, hash, state, session, tracking_id)
 VALUES (@integration, @source, @name, @size, @hash, 'reading', @session, @tracking_id)
-ON CONFLICT (integration, source, hash) DO UPDATE SET session = CASE
-    WHEN file.state = 'reading' AND NOT EXISTS (SELECT FROM session s WHERE s.id = file.session AND s.id <> @session AND s.renewed_at >= now() - @lapse::interval)
-    THEN EXCLUDED.session ELSE file.session END
+ON CONFLICT (integration, source, hash) DO UPDATE SET
+    state = CASE file.state WHEN 'failed' THEN 'reading' ELSE file.state END,
+    error = CASE file.state WHEN 'failed' THEN '' ELSE file.error END,
+    session = CASE WHEN file.state = 'failed'
+        OR (file.state = 'reading' AND NOT EXISTS (SELECT FROM session s WHERE s.id = file.session AND s.id <> @session AND s.renewed_at >= now() - @lapse::interval))
+        THEN EXCLUDED.session ELSE file.session END
 RETURNING id, state, session, mark::text, rows_done, received, rejected, duplicates, tracking_id;
 
 -- name: move_file

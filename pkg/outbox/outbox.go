@@ -31,7 +31,8 @@ const (
 	// publishTimeout is how long a batch is tried from memory before the relay gets it.
 	publishTimeout = 10 * time.Second
 	// markInterval is how long acknowledged batches are gathered before they are marked.
-	markInterval = 50 * time.Millisecond
+	// Nobody waits for a mark; without one the batch is only published again after a crash.
+	markInterval = 100 * time.Millisecond
 	// payloadsAtOnce bounds the payloads read in one statement.
 	payloadsAtOnce = 200
 	tidyTimeout    = 3 * time.Second
@@ -62,13 +63,13 @@ func New(l *ledger.Ledger, producer *stream.Producer, prefix string, log *zap.Lo
 	p := &Publisher{ledger: l, producer: producer, prefix: prefix, log: log, slots: make(chan struct{}, maxUnderWay)}
 	var err error
 	p.marks, err = groupcommit.New(groupcommit.Config[ledger.Published, struct{}]{
-		Commit: p.mark, MaxItems: 1000, QueueItems: 2 * maxJobs, Interval: markInterval,
+		Commit: p.mark, MaxItems: 1000, QueueItems: 2 * maxJobs, Interval: markInterval, Least: markInterval,
 	})
 	if err != nil {
 		return nil, err
 	}
 	p.hands, err = groupcommit.New(groupcommit.Config[ledger.BatchID, struct{}]{
-		Commit: p.hand, MaxItems: 1000, QueueItems: 2 * maxJobs, Interval: markInterval,
+		Commit: p.hand, MaxItems: 1000, QueueItems: 2 * maxJobs, Interval: markInterval, Least: markInterval,
 	})
 	return p, err
 }

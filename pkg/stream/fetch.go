@@ -351,15 +351,13 @@ func (f *fetcher) earliest(ctx context.Context, at place) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if answer, ok := res.(*listapi.Response); ok {
-		for _, t := range answer.Topics {
-			for _, p := range t.Partitions {
-				if p.ErrorCode != 0 {
-					return 0, kafka.Error(p.ErrorCode)
-				}
-				return p.Offset, nil
-			}
-		}
+	answer, ok := res.(*listapi.Response)
+	if !ok || len(answer.Topics) == 0 || len(answer.Topics[0].Partitions) == 0 {
+		return 0, fmt.Errorf("no answer for %s", at)
 	}
-	return 0, fmt.Errorf("no answer for %s", at)
+	p := answer.Topics[0].Partitions[0] // one was asked for
+	if p.ErrorCode != 0 {
+		return 0, kafka.Error(p.ErrorCode)
+	}
+	return p.Offset, nil
 }

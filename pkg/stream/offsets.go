@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 )
@@ -62,10 +63,7 @@ func (a *Admin) Committed(ctx context.Context, group string, topics []string) (O
 	if len(request) == 0 {
 		return out, nil
 	}
-	res, err := a.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: group, Topics: request})
-	if err == nil {
-		err = res.Error
-	}
+	res, err := a.fetchCommitted(ctx, group, request)
 	if errors.Is(err, kafka.GroupIdNotFound) {
 		return out, nil // it has never committed anything
 	}
@@ -84,6 +82,30 @@ func (a *Admin) Committed(ctx context.Context, group string, topics []string) (O
 		}
 	}
 	return out, nil
+}
+
+// A coordinator that just moved, or whose topic is just being made, says so for a moment.
+const (
+	coordinatorTries = 10
+	coordinatorPause = 200 * time.Millisecond
+)
+
+func (a *Admin) fetchCommitted(ctx context.Context, group string, request map[string][]int) (*kafka.OffsetFetchResponse, error) {
+	for try := 1; ; try++ {
+		res, err := a.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: group, Topics: request})
+		if err == nil {
+			err = res.Error
+		}
+		moving := errors.Is(err, kafka.NotCoordinatorForGroup) || errors.Is(err, kafka.GroupCoordinatorNotAvailable) || errors.Is(err, kafka.GroupLoadInProgress)
+		if !moving || try == coordinatorTries {
+			return res, err
+		}
+		select {
+		case <-ctx.Done():
+			return res, err
+		case <-time.After(coordinatorPause):
+		}
+	}
 }
 
 // Ends is the offset after the last message of each partition.

@@ -14,6 +14,7 @@ const (
 	QuarantineBytes = 64 << 10
 	quarantineEvery = time.Minute
 
+	// HeaderQuarantineReason says why the message could not be taken.
 	HeaderQuarantineReason = "waybill-quarantine-reason"
 	// HeaderQuarantineSize is the value's original size in bytes.
 	HeaderQuarantineSize = "waybill-quarantine-size"

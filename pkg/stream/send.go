@@ -11,6 +11,8 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	produceapi "github.com/segmentio/kafka-go/protocol/produce"
+
+	"waybill.internal/pkg/planted"
 )
 
 // metadataAge is how long the number of partitions is believed while nothing fails.
@@ -295,6 +297,9 @@ func (p *Producer) encode(r request) *produceapi.Request {
 		Acks:    int16(kafka.RequireAll),
 		Timeout: int32((p.config.RequestTimeout * 8 / 10).Milliseconds()),
 	}
+	if planted.AcksNone { // the default of kafka-go's Writer
+		req.Acks = int16(kafka.RequireNone)
+	}
 	index := map[string]int{}
 	for _, b := range r.batches {
 		at := b.queue.place
@@ -330,6 +335,9 @@ func (p *Producer) finish(r result, now time.Time) {
 		err := r.err
 		answer, answered := answers[b.queue.place]
 		switch {
+		case planted.AcksNone: // no answer comes, and none is missed
+			p.delivered(b, 0)
+			continue
 		case err != nil:
 			err = fmt.Errorf("broker %d: %w", r.request.broker, err)
 		case !answered:

@@ -19,6 +19,9 @@ const (
 	// settleStop is how long what is judged may take to be committed at the stop.
 	settleStop = 10 * time.Second
 	margin     = 2 * time.Second
+	// linger is the least time between two polls of Kafka. Outcomes are gathered for the
+	// partner anyway: a poll and a claim for each would only cost.
+	linger = 50 * time.Millisecond
 )
 
 // Spec is the acknowledger as a value: for its binary, for tests and for `waybill up`.
@@ -73,7 +76,7 @@ func Build(ctx context.Context, env *daemon.Env, c Config) ([]daemon.Part, error
 
 func newConsumer(env *daemon.Env, b *backbone.Backbone, n *notify.Notifier) (*stream.Consumer, error) {
 	return b.Kafka.NewConsumer(stream.ConsumerConfig{
-		Group: b.Topics.ResultGroup(), Topics: []string{b.Topics.Result()}, Handle: n.Handle,
+		Group: b.Topics.ResultGroup(), Topics: []string{b.Topics.Result()}, Handle: n.Handle, Linger: linger,
 		OnHang: func(h stream.Hang) {
 			env.Log.Warn("outcomes are not taken from the topic", zap.Stringer(telemetry.FieldReason, h))
 		},

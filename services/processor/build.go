@@ -90,7 +90,10 @@ func build(ctx context.Context, env *daemon.Env, c Config, funcs map[string]step
 		daemon.Part{Name: "workers", Run: atEnd(claimer.Drain, c.Drain), Stop: c.Drain + 12*time.Second},
 		daemon.Part{Name: "conservation", Run: conserve.New(b.Ledger, c.AuditEvery, env.Log, watch.audited).Run})
 	if c.Redrive {
-		parts = append(parts, daemon.Part{Name: "redriver", Run: newRedriver(b, c, env, watch).Run, Stop: 35 * time.Second})
+		admin := b.Kafka.NewAdmin()
+		parts = append(parts,
+			daemon.Part{Name: "redriver's connections", Run: closeAtEnd(admin.Close)},
+			daemon.Part{Name: "redriver", Run: newRedriver(b, c, admin, env, watch).Run, Stop: 35 * time.Second})
 	}
 	for _, lane := range c.Lanes {
 		consumer, err := b.Kafka.NewConsumer(stream.ConsumerConfig{Group: b.Topics.Group(lane), Topics: b.Topics.OfLane(lane), Handle: claimer.Handle,
@@ -118,7 +121,7 @@ func shares(inFlight int) claim.Shares {
 	return claim.Shares{New: n * 60 / 100, Retry: n * 30 / 100, Replay: n * 10 / 100}
 }
 
-func newRedriver(b *backbone.Backbone, c Config, env *daemon.Env, w *watch) *redrive.Redriver {
+func newRedriver(b *backbone.Backbone, c Config, admin *stream.Admin, env *daemon.Env, w *watch) *redrive.Redriver {
 	groups := map[string][]string{b.Topics.ResultGroup(): {"result"}}
 	for _, lane := range c.Lanes {
 		var names []string
@@ -127,7 +130,7 @@ func newRedriver(b *backbone.Backbone, c Config, env *daemon.Env, w *watch) *red
 		}
 		groups[b.Topics.Group(lane)] = names
 	}
-	return redrive.New(redrive.Config{Ledger: b.Ledger, Publisher: b.Publisher, Sessions: b.Sessions, Kafka: b.Kafka.NewAdmin(), Prefix: b.Topics.Prefix,
+	return redrive.New(redrive.Config{Ledger: b.Ledger, Publisher: b.Publisher, Sessions: b.Sessions, Kafka: admin, Prefix: b.Topics.Prefix,
 		Groups: groups, Log: env.Log, Observe: w.redriven})
 }
 

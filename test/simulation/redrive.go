@@ -23,7 +23,6 @@ type redriver struct {
 	interval time.Duration
 	next     time.Time
 	planned  int
-	did      bool
 }
 
 func newRedriver(w *world) *redriver { return &redriver{world: w, interval: firstInterval} }

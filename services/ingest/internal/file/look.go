@@ -196,9 +196,6 @@ func (s *Source) taken(ctx context.Context, d *drop, hash [32]byte) (ended bool,
 	case f.State == stateDone:
 		log.Info("this file was read before; it gives nothing new and is moved away", zap.Int64("rows", f.Rows))
 		return true, s.move(d, doneDir, log)
-	case f.State == stateFailed:
-		s.failedFile(f, "failed_before", "a file came again that could not be read before; mend it, so that its content differs")
-		return true, s.move(d, failedDir, log)
 	default:
 		return false, nil
 	}

