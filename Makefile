@@ -22,6 +22,8 @@ TEST_FLAGS ?=
 VERDICT_FLAGS ?=
 # What `make test` tests: every module.
 PACKAGES ?= work
+# These start many processes and kill servers of their own: one package at a time.
+HEAVY := /test/(e2e|torture)$$
 # The race detector costs about ten times the CPU: tests that only drive other
 # processes, or that run thousands of seeds on one goroutine, would show nothing more.
 RACE_EXCEPT := /test/(bench|boundary|compose|e2e|planted|simulation|torture)(/|$$)|/pkg/localstack(/|$$)
@@ -45,7 +47,8 @@ build: ## Build the binaries into bin/.
 
 .PHONY: test
 test: setup ## Run all tests on a real Postgres and a real Apache Kafka.
-	@$(STACK) go test -json -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PACKAGES) | $(VERDICT)
+	@export light="$$(go list $(PACKAGES) | grep -vE '$(HEAVY)' || true)" heavy="$$(go list $(PACKAGES) | grep -E '$(HEAVY)' || true)"; \
+	$(STACK) bash -c 'for part in "-p=2 $$light" "-p=1 $$heavy"; do set -- $$part; if (($$# > 1)); then go test -json -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) "$$@"; fi; done; true' | $(VERDICT)
 
 .PHONY: race
 race: setup ## Run the tests of all packages with concurrency under the race detector.

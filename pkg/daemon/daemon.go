@@ -45,6 +45,20 @@ type Part struct {
 	Await bool
 }
 
+// endMargin is what a part of AtEnd may take beyond its own bound.
+const endMargin = 2 * time.Second
+
+// AtEnd is a part that only has something to do at the end: stop, within so
+// long, while the parts before it still run.
+func AtEnd(name string, within time.Duration, stop func(ctx context.Context) error) Part {
+	return Part{Name: name, Stop: within + endMargin, Run: func(ctx context.Context) error {
+		<-ctx.Done()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
+		defer cancel()
+		return stop(ctx)
+	}}
+}
+
 // Env is what Build gets.
 type Env struct {
 	Name    string

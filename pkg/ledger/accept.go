@@ -30,7 +30,9 @@ type Arrival struct {
 	// instead of getting the first receipt.
 	RefuseConflict bool
 	Payload        Payload
-	Request        Interaction // kept if the arrival turns out to be a duplicate and it has a tracking id
+	// Request is kept if the arrival turns out to be a duplicate, and is asked for only then, perhaps after
+	// the caller's context has ended: most arrivals are new, and copying bodies costs. Nil: nothing is kept.
+	Request func() Interaction
 }
 
 // Payload is what arrived, byte for byte.
@@ -294,8 +296,8 @@ func (l *Ledger) duplicates(ctx context.Context, tx pgx.Tx, session int64, arriv
 			receipt = l.heal(m, a, row, stranded[a.ID], differs, revisions, i)
 		}
 		receipt.count(counts, a)
-		if a.Request.TrackingID != [16]byte{} {
-			seen.add(a.Request.about(receipt.Record, duplicateKind(receipt)))
+		if a.Request != nil {
+			seen.add(a.Request().about(receipt.Record, duplicateKind(receipt)))
 		}
 		receipts[i] = receipt
 		if receipt.Redriven || receipt.Revived {

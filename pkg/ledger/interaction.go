@@ -32,7 +32,9 @@ type Interaction struct {
 	At             time.Time
 
 	record *record.Record
-	fence  int64
+	// Fence is the claim's during which the call was made, 0 for none: the history
+	// row of that attempt carries the next one.
+	Fence int64
 	// Seq and Day name the record when an interaction is read; 0 for none.
 	Seq int64
 	Day int32
@@ -40,7 +42,7 @@ type Interaction struct {
 
 // about ties the interaction to a record.
 func (i Interaction) about(r record.Record, kind string) Interaction {
-	i.record, i.fence, i.Kind, i.Integration = &r, r.Fence, kind, r.Integration
+	i.record, i.Fence, i.Kind, i.Integration = &r, r.Fence, kind, r.Integration
 	return i
 }
 
@@ -87,7 +89,7 @@ func (c *interactionColumns) add(i Interaction) {
 	seq, day, fence := pgtype.Int8{}, pgtype.Int4{}, pgtype.Int8{}
 	if i.record != nil {
 		seq, day = pgtype.Int8{Int64: i.record.Seq, Valid: true}, pgtype.Int4{Int32: i.record.Day, Valid: true}
-		fence = pgtype.Int8{Int64: i.fence, Valid: true}
+		fence = pgtype.Int8{Int64: i.Fence, Valid: true}
 	}
 	c.seqs, c.days, c.fences = append(c.seqs, seq), append(c.days, day), append(c.fences, fence)
 	c.kinds, c.integrations = append(c.kinds, i.Kind), append(c.integrations, i.Integration)
@@ -133,7 +135,7 @@ func scanInteraction(c pgx.CollectableRow, more ...any) (Interaction, error) {
 	var id pgtype.UUID
 	var ms int64
 	var requestHeader, responseHeader string
-	err := c.Scan(append([]any{&id, &i.fence, &i.Kind, &i.Integration, &i.Method, &i.URL, &i.Status, &ms,
+	err := c.Scan(append([]any{&id, &i.Fence, &i.Kind, &i.Integration, &i.Method, &i.URL, &i.Status, &ms,
 		&requestHeader, &i.RequestBody, &responseHeader, &i.ResponseBody, &i.Error, &i.At}, more...)...)
 	i.TrackingID, i.Duration = id.Bytes, time.Duration(ms)*time.Millisecond
 	i.RequestHeader, i.ResponseHeader = []byte(requestHeader), []byte(responseHeader)

@@ -79,7 +79,7 @@ func (l *Ledger) Settle(ctx context.Context, session int64, settlements []Settle
 			upserts = append(upserts, s.Upserts...)
 			for _, call := range s.Interactions {
 				call = call.about(to, call.Kind)
-				call.fence = s.Fence
+				call.Fence = s.Fence
 				calls.add(call)
 			}
 		}

@@ -68,7 +68,7 @@ func Build(ctx context.Context, env *daemon.Env, c Config) ([]daemon.Part, error
 		return nil, err
 	}
 	return append(b.Parts(),
-		daemon.Part{Name: "settler", Run: closing(settler.Close), Stop: settleStop + margin},
+		daemon.AtEnd("settler", settleStop, settler.Close),
 		daemon.Part{Name: "notifier", Run: notifier.Run, Stop: c.Drain + ledger.SessionLapse + margin},
 		daemon.Part{Name: "consumer", Run: consumer.Run},
 	), nil
@@ -93,16 +93,6 @@ func leases(s *ledger.Sessions) func(context.Context) (confirm.Lease, error) {
 			return confirm.Lease{}, err
 		}
 		return confirm.LeaseOf(session), nil
-	}
-}
-
-// closing is a part that only has something to do at its end.
-func closing(end func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		<-ctx.Done()
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleStop)
-		defer cancel()
-		return end(stop)
 	}
 }
 

@@ -63,7 +63,7 @@ func build(ctx context.Context, env *daemon.Env, c Config) ([]daemon.Part, error
 	if err != nil {
 		return nil, err
 	}
-	parts := append(b.Parts(), daemon.Part{Name: "acceptor", Run: closeAtEnd(acceptor.Close), Stop: 2 * stopTimeout})
+	parts := append(b.Parts(), daemon.AtEnd("acceptor", stopTimeout, acceptor.Close))
 	for _, f := range files {
 		parts = append(parts, daemon.Part{Name: f.Name(), Run: f.Run, Stop: 2 * stopTimeout})
 	}
@@ -88,15 +88,6 @@ func serve(l net.Listener, h http.Handler, log *zap.Logger) func(context.Context
 			return fmt.Errorf("requests were still under way at the end of the drain: %w", err)
 		}
 		return nil
-	}
-}
-
-func closeAtEnd(stop func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		<-ctx.Done()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-		defer cancel()
-		return stop(ctx)
 	}
 }
 

@@ -20,7 +20,10 @@ import (
 	"waybill.internal/services/processor/internal/steps"
 )
 
-const lookupConns = 4
+const (
+	lookupConns  = 4
+	closeTimeout = 10 * time.Second
+)
 
 // Step is a step written in Go.
 type Step = steps.Func
@@ -85,14 +88,14 @@ func build(ctx context.Context, env *daemon.Env, c Config, funcs map[string]step
 		Version: func(integration string) int64 { e, _ := b.Catalog.Get(integration); return e.Version }})
 
 	parts := append(b.Parts(),
-		daemon.Part{Name: "destinations", Run: closeAtEnd(func() { destinations.Close(); pool.Close() })},
-		daemon.Part{Name: "settler", Run: atEnd(settler.Close, 10*time.Second), Stop: 12 * time.Second},
-		daemon.Part{Name: "workers", Run: atEnd(claimer.Drain, c.Drain), Stop: c.Drain + 12*time.Second},
+		daemon.AtEnd("destinations", closeTimeout, closing(destinations.Close, pool.Close)),
+		daemon.AtEnd("settler", closeTimeout, settler.Close),
+		workers(claimer, c.Drain),
 		daemon.Part{Name: "conservation", Run: conserve.New(b.Ledger, c.AuditEvery, env.Log, watch.audited).Run})
 	if c.Redrive {
 		admin := b.Kafka.NewAdmin()
 		parts = append(parts,
-			daemon.Part{Name: "redriver's connections", Run: closeAtEnd(admin.Close)},
+			daemon.AtEnd("redriver's connections", closeTimeout, closing(admin.Close)),
 			daemon.Part{Name: "redriver", Run: newRedriver(b, c, admin, env, watch).Run, Stop: 35 * time.Second})
 	}
 	for _, lane := range c.Lanes {
@@ -159,19 +162,18 @@ func lookupPool(ctx context.Context, c Config) (*pgxpool.Pool, error) {
 	return pgxpool.NewWithConfig(ctx, config)
 }
 
-func closeAtEnd(end func()) func(context.Context) error {
-	return func(ctx context.Context) error {
-		<-ctx.Done()
-		end()
-		return nil
-	}
+// workers are cut short when the drain is over, and then return within a call's end.
+func workers(c *claim.Claimer, drain time.Duration) daemon.Part {
+	p := daemon.AtEnd("workers", drain, c.Drain)
+	p.Stop += closeTimeout
+	return p
 }
 
-func atEnd(stop func(context.Context) error, within time.Duration) func(context.Context) error {
-	return func(ctx context.Context) error {
-		<-ctx.Done()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
-		defer cancel()
-		return stop(ctx)
+func closing(ends ...func()) func(context.Context) error {
+	return func(context.Context) error {
+		for _, end := range ends {
+			end()
+		}
+		return nil
 	}
 }

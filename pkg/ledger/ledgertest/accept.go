@@ -68,7 +68,7 @@ func acceptDuplicate(f *fixture) {
 	f.expect("batches", len(batches), 0)
 	c := f.audit().Integrations[shop]
 	f.expect("received, duplicates", say(c.Received, c.Duplicates, c.Arrivals()), "1 1 2")
-	i, found, err := f.l.Interaction(f.Context(), a.Request.TrackingID)
+	i, found, err := f.l.Interaction(f.Context(), a.Request().TrackingID)
 	f.must(err)
 	f.expect("the duplicate's interaction", say(found, i.Kind, i.Seq), say(true, "duplicate", first[0].Record.Seq))
 }
@@ -169,7 +169,7 @@ func acceptConflict(f *fixture) {
 	other.Payload.Body = []byte("another")
 	receipts, _ := f.accept(session, other)
 	f.expect("kept", say(receipts[0].Duplicate, receipts[0].Conflict, receipts[0].Refused), "true true false")
-	other.RefuseConflict, other.Request.TrackingID = true, tracking()
+	other.RefuseConflict, other.Request = true, f.arrival("k").Request
 	receipts, _ = f.accept(session, other)
 	f.expect("refused", say(receipts[0].Duplicate, receipts[0].Conflict, receipts[0].Refused), "true true true")
 	c := f.audit().Integrations[shop]

@@ -25,7 +25,7 @@ func (f *fixture) file(session int64, name string) ledger.File {
 // row of a file: what is a duplicate leaves no interaction of its own.
 func (f *fixture) row(key string) ledger.Arrival {
 	a := f.arrival(key)
-	a.Request = ledger.Interaction{}
+	a.Request = nil
 	return a
 }
 

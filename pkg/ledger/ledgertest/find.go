@@ -25,7 +25,7 @@ func byTracking(f *fixture) {
 	call := ledger.Interaction{TrackingID: tracking(), Kind: "call", Method: "POST", URL: "http://crm", Status: 200, At: time.Now(), Duration: 12 * time.Millisecond, ResponseBody: "ok\x00\xff"}
 	s.Interactions = []ledger.Interaction{call}
 	f.settle(session, s)
-	for what, id := range map[string][16]byte{"accepted": a.Payload.TrackingID, "duplicate": twin.Request.TrackingID, "call": call.TrackingID} {
+	for what, id := range map[string][16]byte{"accepted": a.Payload.TrackingID, "duplicate": twin.Request().TrackingID, "call": call.TrackingID} {
 		found, err := f.l.ByTracking(f.Context(), id)
 		if err != nil || found != a.ID {
 			f.Errorf("%s: found %s, %v", what, found, err)

@@ -158,9 +158,10 @@ func tracking() [16]byte { return [16]byte(uuid.Must(uuid.NewV7())) }
 func (f *fixture) arrival(key string) ledger.Arrival { return f.arrivalOf(shop, key) }
 
 func (f *fixture) arrivalOf(integration, key string) ledger.Arrival {
+	request := ledger.Interaction{TrackingID: tracking(), Method: "POST", URL: "/in/" + integration, Status: 202, At: time.Now()}
 	return ledger.Arrival{ID: record.DeriveID(f.key, integration, key), Integration: integration, Source: "webhook", Key: key, EntityKey: "entity " + key, Version: 7,
 		Payload: ledger.Payload{TrackingID: tracking(), ContentType: "application/json", Headers: map[string]string{"X-Test": "yes"}, Body: []byte(`{"key":1}`)},
-		Request: ledger.Interaction{TrackingID: tracking(), Method: "POST", URL: "/in/" + integration, Status: 202, At: time.Now()}}
+		Request: func() ledger.Interaction { return request }}
 }
 
 func invalid(a ledger.Arrival) ledger.Arrival {

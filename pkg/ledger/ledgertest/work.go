@@ -19,6 +19,7 @@ func workPromises() []promise {
 		{name: "a failing upsert leaves nothing", test: settleFailingUpsert},
 		{name: "each failure goes where it belongs", test: settleFailures},
 		{name: "an old fence settles nothing and writes nothing", test: settleZombie},
+		{name: "a zombie does not settle what another has claimed", test: settleTakenOver},
 		{name: "settlements with the same upsert keys do not deadlock", test: settleSameKeys},
 		{name: "step results are found again", test: settleSteps},
 		{name: "an outcome is told once and closed by its number", test: outcomes},
@@ -176,6 +177,21 @@ func settleZombie(f *fixture) {
 	f.expect("held, batches, rows", say(settled[0].Held, len(batches), one[int](f, `SELECT count(*) FROM orders`)), "false 0 0")
 	f.expect("the row", fmt.Sprintf("%+v", f.get(c.ID)), before)
 	f.expect("history", one[int](f, `SELECT count(*) FROM attempt`), 1)
+}
+
+// settleTakenOver: the state alone would allow it, the fence does not.
+func settleTakenOver(f *fixture) {
+	f.exec(target)
+	zombie, session := f.session(), f.session()
+	old := f.claim(zombie, f.records(zombie, shop, 1)[0])[0]
+	f.lapse(zombie)
+	batches, lost := f.passed(session, true, f.batchOf(old))
+	f.publish(batches...)
+	c := f.claim(session, lost[0])[0]
+	settled, batches, err := f.l.Settle(f.Context(), zombie, []ledger.Settlement{settlement(old, record.Fact{Event: record.Succeeded}, upsert("zombie", 1))})
+	f.must(err)
+	f.expect("held, batches, rows", say(settled[0].Held, len(batches), one[int](f, `SELECT count(*) FROM orders`)), "false 0 0")
+	f.expect("the new claim", say(f.get(c.ID).State, f.get(c.ID).Fence == c.Fence), "processing true")
 }
 
 func settleSameKeys(f *fixture) {

@@ -132,7 +132,8 @@ type Input struct {
 	FileHash    string
 	Row         int64
 	TrackingID  [16]byte
-	Request     ledger.Interaction
+	// Request of a duplicate is asked for while the commit is under way. Nil: none is kept.
+	Request func() ledger.Interaction
 }
 
 // Prepare identifies and validates. The error is a *fault.Error: class data

@@ -220,7 +220,7 @@ func (x *exchange) prepare(ctx context.Context) (ledger.Arrival, error) {
 		return ledger.Arrival{}, fault.Wrap(err, fault.Data, "unreadable", "the body is not the JSON it should be: %v", err)
 	}
 	return x.acceptor.Prepare(ctx, accept.Input{Entry: x.entry, Source: x.source, Body: body, Raw: x.raw, ContentType: x.r.Header.Get("Content-Type"),
-		Headers: x.headers, TrackingID: x.tracking, Request: x.interaction(http.StatusOK, "")})
+		Headers: x.headers, TrackingID: x.tracking, Request: func() ledger.Interaction { return x.interaction(http.StatusOK, "") }})
 }
 
 func (x *exchange) accepted(a ledger.Arrival, receipt ledger.Receipt) {

@@ -23,9 +23,9 @@ const (
 	// workers is how many settlements commit at once: while one waits for the disk
 	// the next is being written.
 	workers = 2
-	// gather is the least time between the starts of two settlements. No sender waits
-	// for one, and a transaction for each record is what a low rate costs most.
-	gather     = 10 * time.Millisecond
+	// gather is the least time between the starts of two settlements at a low rate: no
+	// sender waits for one, and a transaction for each record would cost the most.
+	gather     = 20 * time.Millisecond
 	firstRetry = 50 * time.Millisecond
 	lastRetry  = time.Second
 )
@@ -51,7 +51,7 @@ func New(l *ledger.Ledger, p *outbox.Publisher, log *zap.Logger) (*Settler, erro
 	var err error
 	s.group, err = groupcommit.New(groupcommit.Config[Item, ledger.Settled]{
 		Commit: s.commit, Size: size, MaxItems: maxItems, MaxBytes: maxBytes, QueueItems: queueSize, Workers: workers,
-		Interval: gather, Least: gather,
+		LowInterval: gather,
 	})
 	return s, err
 }

@@ -46,7 +46,8 @@ type stage struct {
 	Steps    json.RawMessage   `json:"steps,omitempty"`
 
 	end   time.Time
-	alone bool // an interaction that belongs to no attempt
+	fence int64 // of the history row
+	alone bool  // an interaction that belongs to no attempt
 }
 
 type payloadView struct {
@@ -72,7 +73,7 @@ func storyOf(t ledger.Trace, by string) story {
 			Payload: &payloadView{TrackingID: p.TrackingID, ContentType: p.ContentType, Bytes: len(p.Body), Headers: headers, Body: printable(p.Body)}})
 	}
 	for _, h := range t.History {
-		st := stage{At: h.StartedAt.UTC(), end: h.EndedAt, Kind: string(h.Kind), Number: h.Number, Event: h.Event, From: h.From, To: h.To,
+		st := stage{At: h.StartedAt.UTC(), end: h.EndedAt, fence: h.Fence, Kind: string(h.Kind), Number: h.Number, Event: h.Event, From: h.From, To: h.To,
 			Session: h.Session, Actor: h.Actor, Class: h.Class, Code: h.Code, Message: h.Message, TookMS: h.EndedAt.Sub(h.StartedAt).Milliseconds()}
 		if json.Valid([]byte(h.Steps)) {
 			st.Steps = json.RawMessage(h.Steps)
@@ -101,38 +102,18 @@ func last(stages []stage) time.Time {
 	return end
 }
 
-// place puts each call below the attempt during which it was made: a record has
-// one attempt at a time. The others stand by themselves.
+// place puts each call below the attempt that made it, which the fence of its
+// claim names. The others stand by themselves.
 func (s *story) place(interactions []ledger.Interaction) {
 	for _, i := range interactions {
 		view := interactionViewOf(i)
-		kind := ledger.ProcessHistory
-		if i.Kind == "notify" {
-			kind = ledger.NotifyHistory
-		}
-		at := s.nearest(kind, i.At)
+		at := slices.IndexFunc(s.Stages, func(st stage) bool { return i.Fence > 0 && st.fence == i.Fence+1 })
 		if at < 0 || i.Kind != "call" && i.Kind != "notify" {
 			s.Stages = append(s.Stages, stage{alone: true, At: i.At.UTC(), end: i.At.Add(i.Duration), Kind: i.Kind, TookMS: i.Duration.Milliseconds(), Calls: []interactionView{view}})
 			continue
 		}
 		s.Stages[at].Calls = append(s.Stages[at].Calls, view)
 	}
-}
-
-// nearest is the try of this kind whose time is next to at: the worker's clock,
-// by which a call is dated, may differ a little from the ledger's. -1: there is none.
-func (s *story) nearest(kind ledger.HistoryKind, at time.Time) int {
-	best, least := -1, time.Duration(0)
-	for i, st := range s.Stages {
-		if st.alone || st.Kind != string(kind) {
-			continue
-		}
-		distance := max(st.At.Sub(at), at.Sub(st.end), 0)
-		if best < 0 || distance < least {
-			best, least = i, distance
-		}
-	}
-	return best
 }
 
 func compareBool(a, b bool) int {

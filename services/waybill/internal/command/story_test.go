@@ -48,9 +48,9 @@ func theTrace() ledger.Trace {
 			{Fence: 7, Kind: ledger.ActHistory, Event: record.Held, From: "dead", To: "dead", Actor: "eve", Message: "let it be", StartedAt: at(8000), EndedAt: at(8000)},
 		},
 		Interactions: []ledger.Interaction{
-			{TrackingID: record.DeriveID([]byte("k"), "t", "3"), Kind: "call", Method: "POST", URL: "http://crm/requests", Status: 503, Duration: 980 * time.Millisecond, RequestBody: `{"x":1}`, ResponseBody: "busy", At: at(30)},
+			{TrackingID: record.DeriveID([]byte("k"), "t", "3"), Kind: "call", Fence: 1, Method: "POST", URL: "http://crm/requests", Status: 503, Duration: 980 * time.Millisecond, RequestBody: `{"x":1}`, ResponseBody: "busy", At: at(30)},
 			{TrackingID: record.DeriveID([]byte("k"), "t", "4"), Kind: "duplicate", Method: "POST", URL: "/in/shop", Status: 200, At: at(-5)},
-			{TrackingID: record.DeriveID([]byte("k"), "t", "5"), Kind: "notify", Method: "POST", URL: "http://partner/status", Error: "timeout", Duration: 200 * time.Millisecond, At: at(7000)},
+			{TrackingID: record.DeriveID([]byte("k"), "t", "5"), Kind: "notify", Fence: 5, Method: "POST", URL: "http://partner/status", Error: "timeout", Duration: 200 * time.Millisecond, At: at(7000)},
 		},
 	}
 }
