@@ -84,6 +84,11 @@ const AloneAfter = 2
 // Step decides one transition. It is pure: same arguments, same answer. The
 // error is ErrIllegal (wrapped) when the fact cannot be true of r.
 func Step(p Policy, r Record, f Fact, now time.Time) (Record, []Effect, error) {
+	// A transaction's time is that of its begin: one that began earlier and waited for
+	// the record's lock comes after the one that held it.
+	if now.Before(r.MovedAt) {
+		now = r.MovedAt
+	}
 	if _, ok := outcomeTransitions[f.Event]; ok && r.State.Final() {
 		return stepOutcome(p, r, f, now)
 	}
