@@ -5,7 +5,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2 # = 2026.2.2
+# v0.8.2 calls itself 2026.2.2.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 COMMANDS := ./services/ingest/cmd/ingest ./services/processor/cmd/processor ./services/acknowledger/cmd/acknowledger ./services/waybill/cmd/waybill
 
 # Test material that is not part of the repository; found beside it when not named.

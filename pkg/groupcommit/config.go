@@ -8,7 +8,7 @@ import (
 )
 
 // Rates, in items a second, between which the least interval between flushes
-// rises from 0 to Config.Interval. Around 500 items a second each small batch
+// goes from Config.LowInterval (0) to Config.Interval. Around 500 items a second each small batch
 // would otherwise wake a whole machine for one or two items.
 const (
 	LowRate  = 50.0
@@ -44,8 +44,8 @@ type Config[T, R any] struct {
 	MaxBytes      int           // of a batch; 4 MiB
 	QueueItems    int           // waiting; 20 * MaxItems
 	QueueBytes    int           // waiting; 16 * MaxBytes
-	Interval      time.Duration // the adaptive interval's upper end; 5 ms; negative: none
-	Least         time.Duration // the adaptive interval's lower end; 0; for items that nobody waits for
+	Interval      time.Duration // the least interval at HighRate and above; 5 ms; negative: none
+	LowInterval   time.Duration // the least interval at LowRate and below; 0; for items that no sender waits for it may be the longer one
 	CommitTimeout time.Duration // of one call of Commit; 5 s
 	Workers       int           // batches under way at once; 1
 }
@@ -91,8 +91,8 @@ func (c Config[T, R]) withTimes() (Config[T, R], error) {
 	case c.Interval > MaxInterval:
 		return c, fmt.Errorf("group commit: Config.Interval is %s; give at most %s", c.Interval, MaxInterval)
 	}
-	if c.Least < 0 || c.Least > c.Interval {
-		return c, fmt.Errorf("group commit: Config.Least is %s; give 0 to Interval, which is %s", c.Least, c.Interval)
+	if c.LowInterval < 0 || c.LowInterval > MaxInterval {
+		return c, fmt.Errorf("group commit: Config.LowInterval is %s; give 0 to %s", c.LowInterval, MaxInterval)
 	}
 	if c.CommitTimeout == 0 {
 		c.CommitTimeout = 5 * time.Second

@@ -14,8 +14,8 @@
 // none up to LowRate items a second, so that a lone record is committed at once,
 // rising to Config.Interval (5 ms) at HighRate, where waiting a little makes
 // fewer, larger commits and costs less of everything. A batch that is full does
-// not wait. Config.Least raises the lower end: for items that no sender waits
-// for, at low rates most of the cost is that every item wakes everything.
+// not wait. Config.LowInterval replaces the none: where no sender waits for an
+// item, what a low rate costs most is that every item wakes everything.
 //
 // # Bounds
 //

@@ -58,7 +58,7 @@ func New[T, R any](config Config[T, R]) (*Group[T, R], error) {
 		wake:    make(chan struct{}, 1),
 		full:    make(chan struct{}, 1),
 		closing: make(chan struct{}),
-		pace:    pace{least: config.Least, most: config.Interval},
+		pace:    pace{low: config.LowInterval, high: config.Interval},
 	}
 	g.base, g.abort = context.WithCancel(context.Background())
 	for range config.Workers {

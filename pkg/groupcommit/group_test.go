@@ -294,6 +294,34 @@ func TestIntervalAdapts(t *testing.T) {
 	})
 }
 
+// Where nobody waits, a low rate is gathered and a high one is not held up.
+func TestLowInterval(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := start(t, groupcommit.Config[int, int]{LowInterval: 100 * time.Millisecond, Interval: 5 * time.Millisecond, Commit: double})
+		arrive := func(n int, every time.Duration) (perBatch float64) {
+			before := g.Stats().Commits
+			for range n {
+				if err := g.Submit(1, func(int, error) {}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(every) // virtual
+			}
+			return float64(n) / float64(g.Stats().Commits-before)
+		}
+		if per := arrive(100, 25*time.Millisecond); per < 3 {
+			t.Errorf("40/s: %.1f items a batch, want about 4", per)
+		}
+		if s := g.Stats(); s.Interval != 100*time.Millisecond {
+			t.Errorf("40/s: interval %s", s.Interval)
+		}
+		arrive(5000, 200*time.Microsecond)
+		if s := g.Stats(); s.Interval != 5*time.Millisecond {
+			t.Errorf("5,000/s: interval %s", s.Interval)
+		}
+	})
+}
+
 func TestFullBatchDoesNotWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -373,8 +401,8 @@ func TestConfig(t *testing.T) {
 		"negative queue":   {Commit: double, QueueItems: -1},
 		"queue below":      {Commit: double, MaxBytes: 10, QueueBytes: 5},
 		"interval":         {Commit: double, Interval: time.Minute},
-		"negative least":   {Commit: double, Least: -1},
-		"least above":      {Commit: double, Least: time.Second, Interval: time.Millisecond},
+		"negative low":     {Commit: double, LowInterval: -1},
+		"low above":        {Commit: double, LowInterval: time.Minute},
 		"timeout":          {Commit: double, CommitTimeout: -1},
 		"negative workers": {Commit: double, Workers: -2},
 	} {

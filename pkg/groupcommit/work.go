@@ -156,8 +156,8 @@ func finish[T, R any](batch []*entry[T, R], results []R, err error) {
 
 // pace measures the rate of arrivals and spaces the flushes by it.
 type pace struct {
-	least   time.Duration // interval at LowRate and below
-	most    time.Duration // interval at HighRate and above
+	low     time.Duration // interval at LowRate and below
+	high    time.Duration // interval at HighRate and above
 	rate    float64       // items a second, smoothed
 	arrived int           // since the last measurement
 	since   time.Time     // of the last measurement
@@ -174,7 +174,7 @@ const (
 
 func (p *pace) interval() time.Duration {
 	share := (p.rate - LowRate) / (HighRate - LowRate)
-	return p.least + time.Duration(min(max(share, 0), 1)*float64(p.most-p.least))
+	return p.low + time.Duration(min(max(share, 0), 1)*float64(p.high-p.low))
 }
 
 func (p *pace) wait(now time.Time) time.Duration {

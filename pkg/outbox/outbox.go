@@ -63,13 +63,13 @@ func New(l *ledger.Ledger, producer *stream.Producer, prefix string, log *zap.Lo
 	p := &Publisher{ledger: l, producer: producer, prefix: prefix, log: log, slots: make(chan struct{}, maxUnderWay)}
 	var err error
 	p.marks, err = groupcommit.New(groupcommit.Config[ledger.Published, struct{}]{
-		Commit: p.mark, MaxItems: 1000, QueueItems: 2 * maxJobs, Interval: markInterval, Least: markInterval,
+		Commit: p.mark, MaxItems: 1000, QueueItems: 2 * maxJobs, Interval: markInterval, LowInterval: markInterval,
 	})
 	if err != nil {
 		return nil, err
 	}
 	p.hands, err = groupcommit.New(groupcommit.Config[ledger.BatchID, struct{}]{
-		Commit: p.hand, MaxItems: 1000, QueueItems: 2 * maxJobs, Interval: markInterval, Least: markInterval,
+		Commit: p.hand, MaxItems: 1000, QueueItems: 2 * maxJobs, Interval: markInterval, LowInterval: markInterval,
 	})
 	return p, err
 }

@@ -20,6 +20,9 @@ import (
 	"waybill.internal/pkg/stream"
 )
 
+// claimLimit bounds one claim; it is shorter than a session without a renewal.
+const claimLimit = 5 * time.Second
+
 // Claimed is a record that this process holds, with what its message carried.
 type Claimed struct {
 	Record  record.Record
@@ -179,7 +182,11 @@ func (c *Claimer) claim(ctx context.Context, envelopes []envelope) ([]record.Rec
 	for i, e := range envelopes {
 		refs[i] = ledger.Ref{ID: e.ID, Fence: e.Fence, Version: c.Version(e.Integration)}
 	}
-	claimed, err := c.Ledger.Claim(ctx, session.ID, refs)
+	// Not under ctx, which a rebalance ends: cut off in the middle of its commit, a claim
+	// would leave us not knowing what we hold.
+	call, cancel := context.WithTimeout(session.Context(), claimLimit)
+	defer cancel()
+	claimed, err := c.Ledger.Claim(call, session.ID, refs)
 	if errors.Is(err, ledger.ErrUnknown) {
 		// Perhaps these records are ours and we would never know: with the session they lapse,
 		// and the re-driver gives them to somebody who does.
