@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"waybill.internal/pkg/record"
+	"waybill.internal/pkg/retry"
 )
 
 // BatchID names an outbox row: a UUIDv7, so that rows lie in the order in which they were made.
@@ -87,23 +88,9 @@ func topicName(lane string, e record.Effect) string {
 	case record.TopicResult, record.TopicDeadLetter:
 		return string(e.Publish)
 	case record.TopicRetryAfter:
-		return lane + ".retry." + ShortDuration(e.Delay)
+		return lane + ".retry." + retry.DelayName(e.Delay)
 	default:
 		return lane + "." + string(e.Publish)
-	}
-}
-
-// ShortDuration writes 5s, 30s, 5m, 1h: the form in the names of retry topics.
-func ShortDuration(d time.Duration) string {
-	switch {
-	case d >= time.Hour && d%time.Hour == 0:
-		return fmt.Sprintf("%dh", d/time.Hour)
-	case d >= time.Minute && d%time.Minute == 0:
-		return fmt.Sprintf("%dm", d/time.Minute)
-	case d%time.Second == 0:
-		return fmt.Sprintf("%ds", d/time.Second)
-	default:
-		return fmt.Sprintf("%dms", d/time.Millisecond)
 	}
 }
 

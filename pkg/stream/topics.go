@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"waybill.internal/pkg/retry"
 )
 
 // Retention of the topics. The ledger re-drives what a topic forgets.
@@ -43,7 +45,7 @@ func (t Topics) Work(lane string) string { return t.Prefix + "." + lane + ".work
 // RetryAfter is the lane's topic with this fixed delay. The delay must be one of
 // Delays: another has no topic.
 func (t Topics) RetryAfter(lane string, delay time.Duration) string {
-	return t.Prefix + "." + lane + ".retry." + delayName(delay)
+	return t.Prefix + "." + lane + ".retry." + retry.DelayName(delay)
 }
 
 // Retry is where records released from the ledger's waiting table go: no delay.
@@ -92,18 +94,6 @@ func (t Topics) retention(topic string) time.Duration {
 		return RetentionDeadLetter
 	}
 	return Retention
-}
-
-// delayName writes a delay the short way people say it: 5s, 30s, 5m, 1m30s.
-func delayName(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 // CheckLane says whether a lane's name can be part of a topic's name, and does not

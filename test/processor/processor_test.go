@@ -164,7 +164,7 @@ record: {idempotency_key: body.no}
 func orders(url, steps string) string {
 	return head + `destinations: {shop: {url: "` + url + `", allow_private: true, timeout: 2s}}
 process:
-  retry: {delays: [100ms, 200ms, 300ms], attempts: 4}
+  retry: {delays: [100ms, 200ms, 1500ms], attempts: 4}
   steps:
 ` + steps
 }

@@ -9,8 +9,12 @@ import (
 	"waybill.internal/services/acknowledger/internal/confirm"
 )
 
-// claimRetry is the wait before a claim is asked for again.
-const claimRetry = 100 * time.Millisecond
+const (
+	// claimRetry is the wait before a claim is asked for again.
+	claimRetry = 100 * time.Millisecond
+	// claimLimit bounds one try at a claim.
+	claimLimit = 3 * time.Second
+)
 
 // Ledger is what a Claimer needs of the ledger.
 type Ledger interface {
@@ -38,22 +42,23 @@ func (c *Claimer) Claim(ctx context.Context, refs []ledger.Ref) ([]record.Record
 	if err != nil {
 		return nil, lease, err
 	}
-	claimed, err := c.Ledger.ClaimOutcomes(ctx, lease.ID, refs)
+	// A rebalance ends ctx. Cut off in the middle of its commit, a claim would leave us not
+	// knowing what we hold, and with a live session nobody else would take it: only the
+	// session's end ends this.
+	ctx = context.WithoutCancel(ctx)
+	claimed, err := c.try(ctx, lease.ID, refs)
 	if err == nil {
 		return claimed, lease, nil
 	}
 	for failed := err; ; {
 		timer := time.NewTimer(claimRetry)
 		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, lease, failed
 		case <-lease.Ends: // the next session starts afresh; this one's outcomes are taken over
 			timer.Stop()
 			return nil, lease, failed
 		case <-timer.C:
 		}
-		claimed, err = c.Ledger.ClaimOutcomes(ctx, lease.ID, refs)
+		claimed, err = c.try(ctx, lease.ID, refs)
 		if err == nil {
 			err = c.adopt(ctx, lease.ID, refs, claimed)
 		}
@@ -61,6 +66,12 @@ func (c *Claimer) Claim(ctx context.Context, refs []ledger.Ref) ([]record.Record
 			return claimed, lease, nil
 		}
 	}
+}
+
+func (c *Claimer) try(ctx context.Context, session int64, refs []ledger.Ref) ([]record.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, claimLimit)
+	defer cancel()
+	return c.Ledger.ClaimOutcomes(ctx, session, refs)
 }
 
 // adopt fills in what an earlier claim of this session took.
