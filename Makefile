@@ -57,7 +57,7 @@ race: setup ## Run the tests of all packages with concurrency under the race det
 	CGO_ENABLED=1 $(STACK) go test -race -json -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $$packages | $(VERDICT)
 
 .PHONY: demo
-demo: setup ## Show 10,000 records through a bad day; DEMO_ARGS=--exit leaves when it balances.
+demo: ## Show 10,000 records through a bad day; DEMO_ARGS=--exit leaves when it balances.
 	@go run ./services/waybill/cmd/waybill demo $(DEMO_ARGS)
 
 .PHONY: planted

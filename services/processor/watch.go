@@ -57,7 +57,7 @@ func (w *watch) settled(r record.Record, f record.Fact, stack string) {
 	case r.State == record.Rejected:
 		problem.Kind, problem.Repair = telemetry.KindRejected, "waybill trace "+r.ID.String()
 	case r.State == record.Parked && failure.Class == record.ClassCredentials:
-		problem.Kind, problem.Repair = telemetry.KindCredentials, "waybill dead list --kind parked --integration "+r.Integration
+		problem.Kind, problem.Repair = telemetry.KindCredentials, "waybill trace "+r.ID.String()
 	default:
 		return
 	}
