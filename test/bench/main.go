@@ -20,7 +20,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := errors.ErrUnsupported
+	var err error
 	if setting := os.Getenv(pipeVariable); setting != "" {
 		err = runPipe(ctx, setting)
 	} else {

@@ -39,7 +39,6 @@ type bench struct {
 	ledger  *ledger.Ledger
 	catalog *catalog.Catalog
 	pool    *pgxpool.Pool
-	session int64
 	sentry  *harness.Sentry
 }
 

@@ -194,7 +194,6 @@ type node struct {
 	admin   string
 	http    string // of ingest
 
-	life sync.Mutex // held by whoever acts on the node
 	mu   sync.Mutex
 	proc *harness.Proc
 	done bool // nobody starts it again
