@@ -28,6 +28,7 @@ const (
 	schemaPoll   = 500 * time.Millisecond
 	drainTimeout = 10 * time.Second
 	daysEvery    = time.Hour
+	othersEvery  = 30 * time.Second
 )
 
 // Config is the settings that every binary shares.
@@ -156,7 +157,14 @@ func (b *Backbone) keepLedger(ctx context.Context) error {
 			return nil
 		}
 	}
-	for sleep(ctx, daysEvery) {
+	for done := time.Now(); sleep(ctx, othersEvery); {
+		if err := b.Catalog.LoadOthers(ctx, b.Ledger); err != nil && ctx.Err() == nil {
+			b.log.Warn("the ledger's other integrations could not be read; it is tried again", zap.Error(err))
+		}
+		if time.Since(done) < daysEvery {
+			continue
+		}
+		done = time.Now()
 		if err := errors.Join(b.Ledger.EnsureDays(ctx), b.Ledger.DropSessions(ctx)); err != nil {
 			b.log.Warn("the ledger's daily upkeep failed; it is tried again in an hour", zap.Error(err))
 		}
@@ -173,7 +181,7 @@ func (b *Backbone) prepare(ctx context.Context) error {
 	if _, err := b.Ledger.InstallationKey(ctx); err != nil {
 		return err
 	}
-	return errors.Join(b.Catalog.Register(ctx, b.Ledger), b.Ledger.EnsureDays(ctx))
+	return errors.Join(b.Catalog.Register(ctx, b.Ledger), b.Catalog.LoadOthers(ctx, b.Ledger), b.Ledger.EnsureDays(ctx))
 }
 
 func (b *Backbone) ledgerReady() error {

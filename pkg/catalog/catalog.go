@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"waybill.internal/pkg/fault"
 	"waybill.internal/pkg/integration"
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/pkg/record"
@@ -42,13 +43,14 @@ type Catalog struct {
 
 	mu       sync.RWMutex
 	current  map[string]Entry
+	others   map[string]Entry // integrations of the ledger that no file here describes
 	versions map[int64]*integration.Integration
 	order    []int64
 }
 
 // New makes an empty catalog; lookup gives the values of ${NAME} references.
 func New(lookup integration.Lookup) *Catalog {
-	return &Catalog{lookup: lookup, current: map[string]Entry{}, versions: map[int64]*integration.Integration{}}
+	return &Catalog{lookup: lookup, current: map[string]Entry{}, others: map[string]Entry{}, versions: map[int64]*integration.Integration{}}
 }
 
 // LoadDir reads every integration file of a folder. All mistakes are reported at once.
@@ -135,12 +137,38 @@ func (c *Catalog) ByVersion(ctx context.Context, l *ledger.Ledger, id int64) (*i
 		return nil, err
 	}
 	if i, err = integration.FromDocument(v.Document, c.lookup); err != nil {
-		return nil, fmt.Errorf("version %d of integration %s cannot be read: %w", id, v.Integration, err)
+		return nil, fault.Wrap(errors.Join(ErrUnreadable, err), fault.Credentials, "integration_unreadable",
+			"version %d of integration %s cannot be read here; set the variables that it names, or bring back the binary that took it", id, v.Integration)
 	}
 	c.mu.Lock()
 	c.keep(id, i)
+	if _, ours := c.current[i.Name]; !ours && c.others[i.Name].Version < id {
+		c.others[i.Name] = Entry{Integration: i, Version: id}
+	}
 	c.mu.Unlock()
 	return i, nil
+}
+
+// ErrUnreadable is in the error of a version whose document cannot be read here.
+var ErrUnreadable = errors.New("the integration's document cannot be read")
+
+// LoadOthers learns the terms of integrations that only the ledger describes:
+// another process has a newer file, or the file was removed and its records
+// still have to be worked and told.
+func (c *Catalog) LoadOthers(ctx context.Context, l *ledger.Ledger) error {
+	versions, err := l.CurrentVersions(ctx)
+	if err != nil {
+		return err
+	}
+	for _, v := range versions {
+		if _, ours := c.Get(v.Integration); ours {
+			continue
+		}
+		if _, err := c.ByVersion(ctx, l, v.ID); err != nil && !errors.Is(err, ErrUnreadable) {
+			return err
+		}
+	}
+	return nil
 }
 
 // keep is called with the lock held.
@@ -171,12 +199,36 @@ func (c *Catalog) Lanes() (lanes []string, delays []time.Duration) {
 // Terms are what an integration decides about its records. Records outlive the
 // file that described them: for an unknown name the defaults hold.
 func (c *Catalog) Terms(name string) ledger.Terms {
-	e, ok := c.Get(name)
-	if !ok {
-		return ledger.Terms{Lane: MainLane, Policy: policy(retry.Default(), nil)}
+	e, ours := c.Get(name)
+	if !ours {
+		var known bool
+		if e, known = c.other(name); !known {
+			return ledger.Terms{Lane: MainLane, Policy: policy(retry.Default(), nil)}
+		}
 	}
 	r := e.Process.Retry
-	return ledger.Terms{Lane: e.Lane, Policy: policy(retry.Policy{Delays: r.Delays, Attempts: r.Attempts, GiveUpAfter: r.GiveUpAfter}, e.Acknowledge)}
+	p := policy(retry.Policy{Delays: r.Delays, Attempts: r.Attempts, GiveUpAfter: r.GiveUpAfter}, e.Acknowledge)
+	if !ours { // whoever has no file for it cannot tell its partner either: a person is told at once
+		p.Resend = policy(retry.Default(), nil).Resend
+	}
+	return ledger.Terms{Lane: e.Lane, Policy: p}
+}
+
+// other finds an integration that only the ledger describes. Its lane may be
+// served by nobody any more: then main carries its records.
+func (c *Catalog) other(name string) (Entry, bool) {
+	c.mu.RLock()
+	e, ok := c.others[name]
+	c.mu.RUnlock()
+	if !ok {
+		return e, false
+	}
+	if lanes, _ := c.Lanes(); !slices.Contains(lanes, e.Lane) {
+		moved := *e.Integration
+		moved.Lane = MainLane
+		e.Integration = &moved
+	}
+	return e, true
 }
 
 func policy(p retry.Policy, a *integration.Acknowledge) record.Policy {

@@ -33,7 +33,11 @@ const (
 	CodeCanceled       Code = "canceled"           // system: we gave up
 )
 
-// Error is a call without a usable answer.
+// maxCauseText bounds, in bytes, what is kept of a text that may quote the other side.
+const maxCauseText = 512
+
+// Error is a call without a usable answer. Its text is for logs and for the
+// interaction: it may name the host and quote the other side. Fault's may not.
 type Error struct {
 	Code    Code
 	Host    string // host[:port] called, "" when there is none
@@ -66,7 +70,9 @@ func (e *Error) MayHaveExecuted() bool {
 	return false
 }
 
-// Fault gives the error its class; fault.Of calls it.
+// Fault gives the error its class; fault.Of calls it. Its message is fixed for
+// each code: senders and partners may see it, and neither our hosts nor what a
+// third party wrote are theirs to see. The cause has both, for the log.
 func (e *Error) Fault() *fault.Error {
 	class := fault.System
 	switch e.Code {
@@ -75,7 +81,36 @@ func (e *Error) Fault() *fault.Error {
 	case CodeBlockedAddress, CodeTLS:
 		class = fault.Credentials
 	}
-	return fault.Wrap(e, class, string(e.Code), "%s", e.Error())
+	return fault.Wrap(e, class, string(e.Code), "%s", e.Code.public())
+}
+
+// public is what anybody may read about a failure of this code.
+func (c Code) public() string {
+	switch c {
+	case CodeBadURL:
+		return "the URL or method of the call cannot be used"
+	case CodeBadHeader:
+		return "a header of the call cannot be sent"
+	case CodeBlockedAddress:
+		return "the destination's address may not be called; see its url and allow_private"
+	case CodeDNS:
+		return "the destination's name could not be resolved"
+	case CodeConnect:
+		return "no connection to the destination could be made"
+	case CodeTLS:
+		return "no trusted TLS connection to the destination could be made"
+	case CodeTimeout:
+		return "no complete answer came in time"
+	case CodeReset:
+		return "the connection broke before the answer was complete"
+	case CodeTooLarge:
+		return "the answer is larger than allowed"
+	case CodeBadResponse:
+		return "the answer could not be read as HTTP"
+	case CodeCanceled:
+		return "the call was given up"
+	}
+	return "the call failed"
 }
 
 // classify turns what net/http returned into an *Error. connected says that the
@@ -102,7 +137,7 @@ func codeOf(ctx context.Context, connected bool, err error) (Code, string) {
 	case errors.As(err, &dns):
 		return CodeDNS, fmt.Sprintf("the name could not be resolved: %s", dns.Err)
 	case isTLS(err):
-		return CodeTLS, err.Error()
+		return CodeTLS, text(err.Error(), maxCauseText)
 	case dialling:
 		return CodeConnect, fmt.Sprintf("no connection: %v", op.Err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
@@ -116,7 +151,7 @@ func codeOf(ctx context.Context, connected bool, err error) (Code, string) {
 	case strings.Contains(err.Error(), "server response headers exceeded"):
 		return CodeTooLarge, fmt.Sprintf("the answer's header is larger than %d bytes", maxResponseHeader)
 	default:
-		return CodeBadResponse, err.Error()
+		return CodeBadResponse, text(err.Error(), maxCauseText)
 	}
 }
 

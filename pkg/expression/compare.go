@@ -133,11 +133,11 @@ func exact(v any) (*big.Rat, error) {
 		return nil, errors.New("cannot compare a number of more than 400 characters")
 	}
 	if f, err := json.Number(text).Float64(); err != nil || math.IsInf(f, 0) {
-		return nil, fmt.Errorf("cannot compare the number %s: out of range", text)
+		return nil, errors.New("cannot compare a number that is out of range")
 	}
 	r, ok := new(big.Rat).SetString(text)
 	if !ok {
-		return nil, fmt.Errorf("cannot compare %q: not a number", text)
+		return nil, errors.New("cannot compare what is written like a number and is none")
 	}
 	return r, nil
 }

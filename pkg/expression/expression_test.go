@@ -85,13 +85,13 @@ func TestEvalErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		`body.none > 1`:      "cannot compare nothing (nil) with a number",
 		`body.name > 1`:      "cannot compare a text with a number",
-		`body.name.first`:    "cannot read first of a text",
+		`body.name.first`:    "cannot read a field of a text",
 		`body.n * body.n`:    "does not fit 64 bits",
 		`body.big + 1`:       "too many digits",
 		`body.f / body.zero`: "divide by zero",
 		`"a" + body.none`:    "cannot add nothing (nil) to a text",
 		`body.lines["x"]`:    "indexed by a whole number",
-		`int(body.name)`:     "invalid operation",
+		`int(body.name)`:     "int(…) needs a number",
 		`body.many[0] + 1`:   "cannot add nothing (nil) and a number",
 		`count(body.many, count(body.many, true) > 0)`: "too much work",
 		`replace(replace(replace("` + strings.Repeat("a", 200) + `", "a", "` + strings.Repeat("a", 200) + `"), "a", "` + strings.Repeat("b", 200) + `"), "b", "c")`: "longer than",
@@ -210,6 +210,59 @@ func BenchmarkPredicate(b *testing.B) {
 	for b.Loop() {
 		if _, err := program.Bool(v); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestErrorsQuoteNoValues: what an expression was given may be private.
+func TestErrorsQuoteNoValues(t *testing.T) {
+	t.Parallel()
+	body := map[string]any{
+		"s": "canary(", "line": "\ncanary", "object": map[string]any{"canary": "canary"}, "n": 7340977, "max": 9223372036854775807,
+		"huge": json.Number("7340977e999"), "strange": json.Number("canary"), "list": []any{2, 1},
+	}
+	for text, want := range map[string]string{
+		`int(body.s)`:                      "int(…) needs a number",
+		`int(body.line)`:                   "int(…) needs a number",
+		`int(body.object)`:                 "int(…) needs a number",
+		`float(body.s)`:                    "float(…) needs a number",
+		`parse_time(body.s, "2006-01-02")`: "not a time of this layout",
+		`parse_time("x", body.s)`:          "not a time of this layout",
+		`body.huge > 1`:                    "out of range",
+		`body.strange > 1`:                 "cannot compare a number that is out of range",
+		`body.n * body.max`:                "does not fit 64 bits",
+		`body.n[body.s]`:                   "cannot read a field of a number",
+		`body.n[body.n]`:                   "cannot read an element of a number",
+		`sort(body.list, body.s)`:          "asc or desc",
+		`body.object[1:2]`:                 "can be sliced",
+		`body.n[1:2]`:                      "can be sliced",
+		`"x" matches body.s`:               "not a valid regular expression",
+		`upper(body.object)`:               "need a text, got an object",
+		`abs(body.s)`:                      "",
+		`sum([body.s])`:                    "",
+		`max(body.s, 1)`:                   "",
+		`take(body.list, body.s)`:          "",
+		`split(body.s, body.n)`:            "",
+		`1..body.s`:                        "",
+		`-body.s`:                          "",
+		`body.s % 2`:                       "",
+		`body.s ** 2`:                      "",
+		`body.n in body.s`:                 "",
+		`body.s contains body.n`:           "",
+		`body.s ? 1 : 2`:                   "",
+		`filter(body.list, body.s)`:        "",
+		`{(body.n): 1}`:                    "",
+	} {
+		program, err := expression.Compile(text, scope())
+		if err != nil {
+			if want != "" {
+				t.Errorf("%s: %v", text, err)
+			}
+			continue // what cannot be written shows nothing
+		}
+		_, err = program.Eval(map[string]any{"body": body})
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "7340977") {
+			t.Errorf("%s: %v; want an error with %q and no value", text, err, want)
 		}
 	}
 }

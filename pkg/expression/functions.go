@@ -110,7 +110,11 @@ func get(of, at any) (any, error) {
 	case []any:
 		return element(of, at)
 	}
-	return nil, fmt.Errorf("cannot read %v of %s", at, kind(of))
+	what := "an element"
+	if _, ok := at.(string); ok {
+		what = "a field" // not its name, which may come from the record
+	}
+	return nil, fmt.Errorf("cannot read %s of %s", what, kind(of))
 }
 
 func element(list []any, at any) (any, error) {
@@ -164,7 +168,7 @@ func arithmetic(act string, a, b any) (any, error) {
 	if whole && also {
 		out, ok := wholeNumbers(act, x, y)
 		if !ok {
-			return nil, fmt.Errorf("cannot %s %d and %d: the result does not fit 64 bits", act, x, y)
+			return nil, fmt.Errorf("cannot %s these numbers: the result does not fit 64 bits", act)
 		}
 		return out, nil
 	}
@@ -339,7 +343,7 @@ func parseTime(a ...any) (any, error) {
 	}
 	t, err := time.ParseInLocation(layout, text, time.UTC)
 	if err != nil {
-		return nil, fmt.Errorf("%q is not a time like %q", text, layout)
+		return nil, errors.New("parse_time: the text is not a time of this layout")
 	}
 	return t, nil
 }

@@ -105,7 +105,7 @@ func (p *Program) Fields() []string { return slices.Clone(p.fields) }
 
 // Eval evaluates the expression. The result holds only nil, bool, int, float64,
 // json.Number, string, []any and map[string]any; times become RFC 3339 texts in UTC.
-// vars is only read. Its errors are *Error.
+// vars is only read. Its errors are *Error; they do not quote values.
 func (p *Program) Eval(vars map[string]any) (any, error) {
 	if p.rounds {
 		vars = maps.Clone(vars)
@@ -116,7 +116,9 @@ func (p *Program) Eval(vars map[string]any) (any, error) {
 	}
 	out, err := expr.Run(p.program, vars)
 	if err != nil {
-		return nil, located(p.text, err)
+		problem := located(p.text, err)
+		problem.Message = withoutValues(problem.Message)
+		return nil, problem
 	}
 	out, err = plain(out, 0)
 	if err != nil {
@@ -156,6 +158,26 @@ func located(text string, err error) *Error {
 		out.Message = fmt.Sprintf("the expression is too big; the limit is %d nodes", MaxNodes)
 	}
 	return out
+}
+
+// withoutValues replaces the texts of the library that quote a value, which may
+// be private; its other texts tell types alone.
+func withoutValues(message string) string {
+	for _, quoting := range []struct{ prefix, instead string }{
+		{"invalid operation: int(", "int(…) needs a number, or a text that is a whole number"},
+		{"invalid operation: float(", "float(…) needs a number, or a text that is a number"},
+		{"invalid order ", "the order must be asc or desc"},
+		{"error parsing regexp", "the pattern is not a valid regular expression"},
+		{"cannot slice ", "only a text or a list can be sliced"},
+		{"cannot fetch ", "there is no such field or element"},
+		{"cannot get ", "there is no such field or element"},
+		{"index out of range", "there is no such element"},
+	} {
+		if strings.HasPrefix(message, quoting.prefix) {
+			return quoting.instead
+		}
+	}
+	return message
 }
 
 func limited(message string) bool {

@@ -71,13 +71,15 @@ func Rejected(code, message string, detail ...Problem) *Error {
 }
 
 // FromPanic returns the bug that a recovered panic is. The stack is what
-// runtime/debug.Stack gave inside the deferred function.
+// runtime/debug.Stack gave inside the deferred function. The message, which
+// senders and partners may see, tells the value's type alone, since the value
+// may quote a payload; Err has the value, for the log.
 func FromPanic(value any, stack []byte) *Error {
-	e := &Error{Class: Bug, Code: "panic", Message: fmt.Sprintf("panic: %v", value), Stack: string(stack)}
-	if err, ok := value.(error); ok {
-		e.Err = err
+	err, ok := value.(error)
+	if !ok {
+		err = fmt.Errorf("%v", value)
 	}
-	return e
+	return &Error{Class: Bug, Code: "panic", Message: fmt.Sprintf("panic of type %T", value), Stack: string(stack), Err: err}
 }
 
 // Error gives class, code, message and cause in one line.

@@ -101,6 +101,24 @@ func TestOfKeepsTheCause(t *testing.T) {
 	}
 }
 
+// TestPanicValueStaysInTheLog: the message goes to senders, the value may be a payload.
+func TestPanicValueStaysInTheLog(t *testing.T) {
+	t.Parallel()
+	for want, value := range map[string]any{
+		"panic of type string":              "canary",
+		"panic of type *errors.errorString": errors.New("canary"),
+		"panic of type []string":            []string{"canary"},
+	} {
+		f := fault.Of(fmt.Errorf("x: %w", fault.FromPanic(value, nil)))
+		if f.Message != want || f.Class != fault.Bug {
+			t.Errorf("%s (%s), want %s", f.Message, f.Class, want)
+		}
+		if f.Err == nil || !strings.Contains(f.Error(), "canary") {
+			t.Errorf("the log does not get the value: %v", f)
+		}
+	}
+}
+
 func TestConnectErrorOfPostgres(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

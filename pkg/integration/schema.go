@@ -134,14 +134,11 @@ func leaves(e *jsonschema.ValidationError, out *[]Problem) {
 	switch k := e.ErrorKind.(type) {
 	case *kind.AnyOf, *kind.OneOf, *kind.Not:
 	case *kind.Required:
-		for _, name := range k.Missing {
-			*out = append(*out, Problem{pointer(append(slices.Clone(e.InstanceLocation), name)), CodeSchema, "is missing"})
-		}
+		fieldProblems(e.InstanceLocation, k.Missing, "is missing", out)
 		return
 	case *kind.AdditionalProperties:
-		for _, name := range k.Properties {
-			*out = append(*out, Problem{pointer(append(slices.Clone(e.InstanceLocation), name)), CodeSchema, "is not a field of the schema"})
-		}
+		// They come in a map's order; the same record must get the same answer.
+		fieldProblems(e.InstanceLocation, slices.Sorted(slices.Values(k.Properties)), "is not a field of the schema", out)
 		return
 	default:
 		if len(e.Causes) > 0 {
@@ -154,10 +151,27 @@ func leaves(e *jsonschema.ValidationError, out *[]Problem) {
 	*out = append(*out, Problem{pointer(e.InstanceLocation), CodeSchema, message(e.ErrorKind)})
 }
 
+// fieldProblems tells the same of fields of one object, within maxProblems.
+func fieldProblems(location, names []string, message string, out *[]Problem) {
+	names = names[:min(len(names), max(0, maxProblems-len(*out)))]
+	for _, name := range names {
+		*out = append(*out, Problem{pointer(append(slices.Clone(location), name)), CodeSchema, message})
+	}
+}
+
+// maxPointer bounds a pointer, in bytes: its names are the sender's.
+const maxPointer = 200
+
+// pointer is a JSON pointer; one of more than maxPointer bytes is cut and ends with "…".
 func pointer(location []string) string {
 	var out strings.Builder
 	for _, part := range location {
-		out.WriteString("/" + escapePointer(part))
+		// One byte more than fits shows that it was cut.
+		out.WriteString("/" + escapePointer(part[:min(len(part), maxPointer+1)]))
+		if out.Len() > maxPointer {
+			const mark = "…"
+			return strings.ToValidUTF8(out.String()[:maxPointer-len(mark)], "") + mark
+		}
 	}
 	return out.String()
 }

@@ -278,7 +278,7 @@ func (l *Ledger) duplicates(ctx context.Context, tx pgx.Tx, session int64, arriv
 	if err != nil {
 		return nil, err
 	}
-	m := &moves{session: session, now: now}
+	m, again := &moves{session: session, now: now}, &moves{session: session, now: now}
 	counts := tally{}
 	revisions, seen := &payloadColumns{}, &interactionColumns{}
 	healed := make(map[record.ID]bool)
@@ -293,7 +293,7 @@ func (l *Ledger) duplicates(ctx context.Context, tx pgx.Tx, session int64, arriv
 		if healed[a.ID] { // by an earlier arrival of this very call, which this one meets
 			receipt = Receipt{Record: row.Record, Duplicate: true, Conflict: differs, Refused: differs && a.RefuseConflict}
 		} else {
-			receipt = l.heal(m, a, row, stranded[a.ID], differs, revisions, i)
+			receipt = l.heal(m, again, a, row, stranded[a.ID], differs, revisions, i)
 		}
 		receipt.count(counts, a)
 		if a.Request != nil {
@@ -308,11 +308,19 @@ func (l *Ledger) duplicates(ctx context.Context, tx pgx.Tx, session int64, arriv
 			payloads[a.ID] = a.Payload
 		}
 	}
-	return m.batches, l.write(ctx, tx, m, func(b *pgx.Batch) {
+	err = l.write(ctx, tx, m, func(b *pgx.Batch) {
 		revisions.queue(l, b)
 		seen.queue(l, b)
 		counts.queue(l, b)
 	})
+	if err == nil {
+		err = l.write(ctx, tx, again)
+	}
+	for _, b := range again.batches {
+		b.Stored = true // what is re-driven is the record as it was accepted, not as it came this time
+		m.batches = append(m.batches, b)
+	}
+	return m.batches, err
 }
 
 func duplicateKind(r Receipt) string {
@@ -334,7 +342,7 @@ func (r Receipt) count(t tally, a Arrival) {
 }
 
 // heal decides what a second arrival of row's key means.
-func (l *Ledger) heal(m *moves, a Arrival, row row, stranded, differs bool, revisions *payloadColumns, index int) Receipt {
+func (l *Ledger) heal(m, again *moves, a Arrival, row row, stranded, differs bool, revisions *payloadColumns, index int) Receipt {
 	receipt := Receipt{Record: row.Record, Duplicate: true}
 	corrected := row.State == record.Rejected && (differs || a.Version != row.Version)
 	switch {
@@ -351,10 +359,10 @@ func (l *Ledger) heal(m *moves, a Arrival, row row, stranded, differs bool, revi
 		receipt.Record.Failure = *a.Failure // still wrong: the sender learns what is wrong with this body
 	case stranded && !planted.DuplicateNotRedriven:
 		fact, history := redriveFact(row.State)
-		if to, ok := l.step(m, row, fact, history, index); ok {
+		if to, ok := l.step(again, row, fact, history, index); ok {
 			receipt.Record, receipt.Redriven = to, true
 		}
-		receipt.Conflict = differs
+		receipt.Conflict, receipt.Refused = differs, differs && a.RefuseConflict
 	case differs:
 		receipt.Conflict, receipt.Refused = true, a.RefuseConflict
 	}

@@ -70,11 +70,12 @@ func (l *Ledger) take(ctx context.Context, act string, session int64, refs []Ref
 // Previous is what earlier attempts left of a record's steps.
 type Previous struct {
 	State    []byte // JSON, as the settlement's History.Steps gave it
+	Requeued bool   // a person or a corrected arrival put it back to work since
 	Replayed bool   // a person asked since for everything to be done again
 }
 
-// Steps reads the step results that earlier attempts committed, for records
-// that have any.
+// Steps reads the step results that earlier attempts committed, and what people
+// did since.
 func (l *Ledger) Steps(ctx context.Context, ids []record.ID) (map[record.ID]Previous, error) {
 	rows, err := l.pool.Query(ctx, l.queries["last_steps"], pgx.NamedArgs{"ids": uuids(ids)})
 	if err != nil {
@@ -84,8 +85,10 @@ func (l *Ledger) Steps(ctx context.Context, ids []record.ID) (map[record.ID]Prev
 	_, err = pgx.CollectRows(rows, func(c pgx.CollectableRow) (struct{}, error) {
 		var id pgtype.UUID
 		var p Previous
-		err := c.Scan(&id, &p.State, &p.Replayed)
-		found[id.Bytes] = p
+		err := c.Scan(&id, &p.State, &p.Requeued, &p.Replayed)
+		if p.State != nil || p.Requeued {
+			found[id.Bytes] = p
+		}
 		return struct{}{}, err
 	})
 	if err != nil {

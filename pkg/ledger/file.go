@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -114,4 +115,29 @@ func (l *Ledger) EndFile(ctx context.Context, session int64, f File, failure str
 		return fmt.Errorf("ledger: end file %s: %w", f.Name, err)
 	}
 	return nil
+}
+
+// FileStory is what the ledger keeps about a dropped file.
+type FileStory struct {
+	Name, Integration, Source      string
+	Size                           int64  // bytes
+	State                          string // reading, done or failed
+	Rows                           int64  // read and committed, whatever became of them
+	Received, Rejected, Duplicates int64  // the rejected are among the received
+	Error                          string // why it failed
+	StartedAt                      time.Time
+	EndedAt                        *time.Time // nil before it ended once; one that is dropped again after it failed keeps the old time
+}
+
+// FileByTracking finds the file that carries a tracking id, or ErrNotFound.
+// The records that its rows became carry the same one.
+func (l *Ledger) FileByTracking(ctx context.Context, trackingID [16]byte) (FileStory, error) {
+	found, err := collect(ctx, l, "file_by_tracking", pgx.NamedArgs{"tracking_id": nullUUID(trackingID)}, pgx.RowToStructByPos[FileStory])
+	if err != nil {
+		return FileStory{}, err
+	}
+	if len(found) == 0 {
+		return FileStory{}, fmt.Errorf("file with tracking id %s: %w", record.ID(trackingID), ErrNotFound)
+	}
+	return found[0], nil
 }

@@ -263,6 +263,32 @@ func splitOnDataFault(err error) error {
 	return err
 }
 
+// RowFault reports whether one item's values or tables are to blame for the error,
+// so that the same item alone would fail again.
+func RowFault(err error) bool {
+	split, ok := errors.AsType[interface {
+		error
+		Split() bool
+	}](err)
+	return ok && split.Split()
+}
+
+// splitOnAnswer is splitOnDataFault for a transaction that wrote into tables of
+// others: whatever the server said no to (a table or column that is not there, a
+// privilege, a trigger, a row that somebody keeps locked) may be one row's matter.
+// Not so what says that the server itself cannot go on.
+func splitOnAnswer(err error) error {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || len(pgErr.Code) != 5 {
+		return err
+	}
+	switch pgErr.Code[:2] {
+	case "08", "40", "53", "57", "58", "XX":
+		return err
+	}
+	return rowFault{err}
+}
+
 func uuids(ids []record.ID) []pgtype.UUID {
 	out := make([]pgtype.UUID, len(ids))
 	for i, id := range ids {

@@ -26,6 +26,8 @@ type Batch struct {
 	Topic string    // without the installation's prefix
 	Due   time.Time // with a retry topic: when its messages are due
 	Items []Item
+	// Stored: the payloads are those of the ledger, not the caller's.
+	Stored bool
 }
 
 // Item is one message of a batch: the record as the transaction left it.

@@ -130,12 +130,15 @@ SELECT r.id, p.revision, p.tracking_id, p.content_type, p.headers, p.body, p.has
 FROM unnest(@ids::uuid[]) AS x(id) JOIN record r USING (id) JOIN payload p ON p.day = r.day AND p.seq = r.seq AND p.revision = r.revision;
 
 -- name: last_steps
--- The results that earlier attempts committed, and whether a replay was asked for since.
-SELECT r.id, a.steps, EXISTS (SELECT FROM attempt p WHERE p.day = r.day AND p.seq = r.seq AND p.event = 'replayed' AND p.fence > a.fence)
+-- The results that earlier attempts committed, and whether since then a person, or a
+-- corrected arrival, put the record back to work, or asked for everything to be done again.
+SELECT r.id, a.steps,
+    EXISTS (SELECT FROM attempt p WHERE p.day = r.day AND p.seq = r.seq AND p.event IN ('requeued', 'revived', 'replayed') AND p.fence > coalesce(a.fence, 0)),
+    EXISTS (SELECT FROM attempt p WHERE p.day = r.day AND p.seq = r.seq AND p.event = 'replayed' AND p.fence > coalesce(a.fence, 0))
 FROM unnest(@ids::uuid[]) AS x(id) JOIN record r USING (id)
-CROSS JOIN LATERAL (
+LEFT JOIN LATERAL (
     SELECT steps, fence FROM attempt a WHERE a.day = r.day AND a.seq = r.seq AND a.steps IS NOT NULL ORDER BY a.fence DESC LIMIT 1
-) a;
+) a ON true;
 
 -- name: stranded
 -- Which of these records have nothing under way: no live batch, no waiting row, no live session.
@@ -317,6 +320,11 @@ WHERE id = @id AND session = @session AND state = 'reading';
 
 -- name: end_file
 UPDATE file SET state = @state, error = @error, ended_at = now(), session = 0 WHERE id = @id AND session = @session AND state = 'reading';
+
+-- name: file_by_tracking
+-- Read whole: there is one row for each file ever dropped, and only a person asks.
+SELECT name, integration, source, size, state, rows_done, received, rejected, duplicates, error, started_at, ended_at
+FROM file WHERE tracking_id = @tracking_id LIMIT 1;
 
 -- name: recent_attempts
 -- With ties: the rows of one transaction share their time, and a page must not end among them.

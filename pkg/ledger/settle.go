@@ -96,6 +96,9 @@ func (l *Ledger) Settle(ctx context.Context, session int64, settlements []Settle
 		err = l.pool.SendBatch(ctx, b).Close()
 	}
 	if err != nil {
+		if slices.ContainsFunc(settlements, func(s Settlement) bool { return len(s.Upserts) > 0 }) {
+			return nil, nil, splitOnAnswer(err)
+		}
 		return nil, nil, splitOnDataFault(err)
 	}
 	return settled, m.batches, nil

@@ -232,7 +232,7 @@ func TestVersionIsPinned(t *testing.T) {
 			switch {
 			case to.Attempt == 0 && (f.Event == record.Requeued || f.Event == record.Replayed || f.Event == record.Revived):
 				pinned = 0
-			case f.Event == record.GivenBack && r.Attempt == 1 && r.Losses == 0 && r.Failure.Class == record.ClassNone:
+			case f.Event == record.GivenBack && r.Attempt == 1 && r.Losses == 0 && to.Failure.Class == record.ClassNone:
 				pinned = 0
 			case f.Event == record.Claimed && pinned == 0:
 				pinned = to.Version

@@ -203,6 +203,9 @@ func (r *Record) count(f Fact, from State, now time.Time) {
 		r.Losses++
 	case GivenBack, SetAside:
 		r.Attempt = max(0, r.Attempt-1)
+		if f.Event == GivenBack && f.Failure.Class != ClassNone { // it had begun
+			r.Failure = f.Failure
+		}
 	case Released, Held:
 		if from == Parked { // held while parked: the time before the hold was parked too
 			r.Since = r.Since.Add(max(0, now.Sub(r.MovedAt)))

@@ -15,7 +15,6 @@ import (
 	"waybill.internal/pkg/backbone"
 	"waybill.internal/pkg/daemon"
 	"waybill.internal/pkg/fault"
-	"waybill.internal/pkg/record"
 	"waybill.internal/pkg/telemetry"
 	"waybill.internal/services/ingest/internal/accept"
 	"waybill.internal/services/ingest/internal/file"
@@ -74,7 +73,7 @@ func build(ctx context.Context, env *daemon.Env, c Config) ([]daemon.Part, error
 
 func serve(l net.Listener, h http.Handler, log *zap.Logger) func(context.Context) error {
 	return func(ctx context.Context) error {
-		server := &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: zap.NewStdLog(log)}
+		server := &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout + webhook.BodyTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: zap.NewStdLog(log)}
 		failed := make(chan error, 1)
 		go func() { failed <- server.Serve(l) }() // ends with Shutdown below
 		select {
@@ -110,18 +109,18 @@ func (w *watch) add(integration, source, answer string, n int) {
 	w.arrivals.WithLabelValues(integration, source, answer).Add(float64(n))
 }
 
-func (w *watch) alert(kind, integration string, f *fault.Error, id record.ID) {
-	problem := telemetry.Problem{Integration: integration, Class: f.Class, Code: f.Code, Message: f.Message, Where: "ingest"}
-	if id != (record.ID{}) {
-		problem.Records, problem.Repair = []string{id.String()}, "waybill trace "+id.String()
-	}
+func (w *watch) alert(kind, integration string, f *fault.Error, subject string) {
+	problem := telemetry.Problem{Integration: integration, Class: f.Class, Code: f.Code, Message: f.Message, Where: "ingest", Stack: f.Stack,
+		Records: []string{subject}, Repair: "waybill trace " + subject}
 	switch kind {
 	case "conflict":
 		problem.Kind = telemetry.KindConflict
 	case "rejected":
 		problem.Kind = telemetry.KindRejected
+	case "panic":
+		problem.Kind = telemetry.KindPanic
 	default:
-		problem.Kind, problem.Repair = telemetry.KindIntegrationInvalid, "waybill check"
+		problem.Kind = telemetry.KindIntegrationInvalid
 	}
 	w.env.Alerts.Alert(problem)
 }

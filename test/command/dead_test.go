@@ -1,8 +1,11 @@
 package command_test
 
 import (
+	"context"
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/pkg/record"
@@ -156,13 +159,65 @@ func TestUnacknowledgedIsToldAgain(t *testing.T) {
 	if l.Total != 1 {
 		t.Fatalf("%+v", l)
 	}
+	out, _ := d.waybill(0, "dead", "list", "--kind", "unacknowledged")
+	says(t, out, "the partner did not confirm outcome 1 (")
+	out, _ = d.waybill(0, "dead", "requeue", "--kind", "unacknowledged", "--all", "--dry-run")
+	says(t, out, "1 record to be told again", "the partner did not confirm outcome 1 (")
 	_, errs := d.waybill(1, "dead", "requeue", "a", "--no-probe")
 	says(t, errs, "--kind unacknowledged")
-	out, _ := d.waybill(0, "dead", "requeue", "--kind", "unacknowledged", "--all", "--yes", "--no-probe")
+	out, _ = d.waybill(0, "dead", "requeue", "--kind", "unacknowledged", "--all", "--yes", "--no-probe")
 	says(t, out, "1 record told again")
 	found, err := d.l.Records(t.Context(), []record.ID{d.id("a")})
 	d.must(err)
 	if o := found[d.id("a")].Outcome; o.State != record.OutcomeDue {
 		t.Errorf("the outcome is %s", o.State)
+	}
+}
+
+// TestFailureIsCleanOnTheTerminal: the message of the probe's failure came from a third party.
+func TestFailureIsCleanOnTheTerminal(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.dead("http_500", "a")
+	fact := dies("http_500")
+	fact.Failure.Message = "busy\x1b[2J\x1b[31m"
+	ctx, stop := context.WithCancel(t.Context())
+	worked := make(chan error, 1)
+	go func() { worked <- d.workWhenQueued(ctx, d.id("a"), fact) }()
+	out, errs := d.waybill(1, "dead", "requeue", "--all", "--yes", "--probe-wait", "30s")
+	stop()
+	d.must(<-worked)
+	if strings.Contains(out+errs, "\x1b") {
+		t.Errorf("%q %q", out, errs)
+	}
+	says(t, errs, "is dead again: system/http_500: busy [2J [31m")
+}
+
+// workWhenQueued is a processor's part for one record; it ends with ctx.
+func (d *desk) workWhenQueued(ctx context.Context, id record.ID, fact record.Fact) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		found, err := d.l.Records(ctx, []record.ID{id})
+		if err != nil {
+			return err
+		}
+		if r := found[id]; r.State == record.Queued {
+			claimed, err := d.l.Claim(ctx, d.session, refs([]record.Record{r}))
+			if err != nil {
+				return err
+			}
+			if len(claimed) != 1 {
+				return fmt.Errorf("%d records were claimed, want 1", len(claimed))
+			}
+			c := claimed[0]
+			_, _, err = d.l.Settle(ctx, d.session, []ledger.Settlement{{ID: c.ID, Fence: c.Fence, Fact: fact, History: ledger.History{Kind: ledger.ProcessHistory, StartedAt: d.l.Now()}}})
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
 	}
 }

@@ -66,7 +66,18 @@ func TestTraceOfWhatIsNoRecord(t *testing.T) {
 	says(t, errs, "record id; tracking id; idempotency key of shop")
 	tracking := uuid.Must(uuid.NewV7())
 	d.must(d.l.Refuse(t.Context(), []ledger.Interaction{{TrackingID: tracking, Integration: "shop", Method: "POST", URL: "/in/shop", Status: 401, At: time.Now(),
-		ResponseBody: `{"title":"Unauthorized","detail":"the signature is stale"}`}}))
+		RequestBody: `{"no":"sesame"}`, ResponseBody: `{"title":"Unauthorized","detail":"the signature is stale"}`}}))
+	for _, payload := range []bool{false, true} {
+		args := []string{"trace", tracking.String(), "--json"}
+		if payload {
+			args = append(args, "--payload")
+		}
+		out, _ := d.waybill(0, args...)
+		says(t, out, `"status":401`)
+		if strings.Contains(out, "sesame") != payload || strings.Contains(out, "stale") != payload {
+			t.Errorf("%q: %s", args, out)
+		}
+	}
 	out, _ := d.waybill(0, "trace", tracking.String())
 	says(t, out, "refused", "401", "the signature is stale", "about no record")
 	_, errs = d.waybill(1, "receipt", tracking.String())
@@ -131,4 +142,36 @@ func TestDoctorWithoutKafkaOrSchema(t *testing.T) {
 	says(t, out, "waybill migrate")
 	_, errs := d.waybill(1, "audit")
 	says(t, errs, "waybill migrate")
+}
+
+// TestTraceOfAFile: its rows' records carry its tracking id too, but the file is what is meant.
+func TestTraceOfAFile(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	tracking := uuid.Must(uuid.NewV7())
+	file, err := d.l.TakeFile(t.Context(), d.session, ledger.File{Integration: "shop", Source: "file", Name: "orders.csv", Size: 30, Hash: [32]byte{1}, TrackingID: tracking})
+	d.must(err)
+	row := ledger.Arrival{ID: d.id("a"), Integration: "shop", Source: "file", Key: "a", EntityKey: "a", Version: 1,
+		Payload: ledger.Payload{TrackingID: tracking, ContentType: "text/csv", Body: []byte("a")}}
+	_, _, err = d.l.AcceptRows(t.Context(), d.session, file, map[string]int{"offset": 9}, 1, []ledger.Arrival{row})
+	d.must(err)
+	d.must(d.l.EndFile(t.Context(), d.session, file, "line 3 has no end"))
+	out, _ := d.waybill(0, "trace", tracking.String())
+	says(t, out, "orders.csv", "found by tracking id", "integration  shop, source file", "failed at", "1 read: 1 received", "line 3 has no end")
+	s := document[struct {
+		FoundBy string `json:"found_by"`
+		File    struct {
+			Name, State, Error string
+			Rows, Received     int64
+		}
+	}](d, 0, "trace", tracking.String())
+	if s.FoundBy != "tracking id" || s.File.Name != "orders.csv" || s.File.State != "failed" || s.File.Error != "line 3 has no end" || s.File.Rows != 1 || s.File.Received != 1 {
+		t.Errorf("as JSON: %+v", s)
+	}
+	_, errs := d.waybill(1, "receipt", tracking.String())
+	says(t, errs, "is a file of shop: it has no receipt")
+	_, errs = d.waybill(1, "dead", "show", tracking.String())
+	says(t, errs, "is a file of shop, not a record")
+	_, errs = d.waybill(1, "dead", "requeue", tracking.String())
+	says(t, errs, "is a file of shop, not a record; nothing was done")
 }

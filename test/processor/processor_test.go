@@ -219,6 +219,29 @@ func TestRefusedRow(t *testing.T) {
 	}
 }
 
+// TestTableThatSaysNo: a row that a trigger refuses fails its own record, however
+// often, and none of those that are settled together with it.
+func TestTableThatSaysNo(t *testing.T) {
+	t.Parallel()
+	b := start(t, orders("http://127.0.0.1:1", "    - map: {no: body.no, amount: body.amount, note: body.note}\n    - upsert: {table: orders, key: [no]}\n"))
+	_, err := b.pool.Exec(b.ctx, `CREATE FUNCTION no_thirteen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.amount = 13 THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END $$;
+		CREATE TRIGGER no_thirteen BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION no_thirteen()`)
+	b.must(err)
+	ids := make([]record.ID, 30)
+	for i := range ids {
+		ids[i] = b.accept(fmt.Sprintf("A-%d", i), fmt.Sprintf(`{"no":"A-%d","amount":%d}`, i, i))
+	}
+	for i, id := range ids {
+		if i == 13 {
+			if r := b.await(id, record.Dead); r.Failure.Code != "upsert_failed" || r.Attempt != 4 {
+				t.Errorf("attempt %d, %+v", r.Attempt, r.Failure)
+			}
+			continue
+		}
+		b.await(id, record.Processed)
+	}
+}
+
 // TestConflictAnswer: a 409 is a duplicate at the first try, and our own echo
 // after a try whose outcome is unknown.
 func TestConflictAnswer(t *testing.T) {

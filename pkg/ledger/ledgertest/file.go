@@ -12,6 +12,7 @@ func filePromises() []promise {
 		{name: "a file's mark moves with its rows", test: fileRows},
 		{name: "a file is taken over when its reader is gone", test: fileLost},
 		{name: "a failed file is gone on with when it comes again", test: fileFailed},
+		{name: "a file is found by the tracking id that its rows share", test: fileByTracking},
 	}
 }
 
@@ -75,4 +76,28 @@ func fileFailed(f *fixture) {
 	f.expect("failed", one[string](f, `SELECT state || ': ' || error FROM file`), "failed: it is no CSV")
 	again := f.file(session, "orders.csv") // dropped again: the integration may have been mended
 	f.expect("gone on with", say(again.State, again.Mine), "reading true")
+}
+
+func fileByTracking(f *fixture) {
+	session := f.session()
+	file := f.file(session, "orders.csv")
+	rows := []ledger.Arrival{f.row("1"), invalid(f.row("2")), f.row("1")}
+	for i := range rows {
+		rows[i].Payload.TrackingID = file.TrackingID
+	}
+	_, _, err := f.l.AcceptRows(f.Context(), session, file, map[string]int{"offset": 40}, 3, rows)
+	f.must(err)
+	story, err := f.l.FileByTracking(f.Context(), file.TrackingID)
+	f.must(err)
+	f.expect("while it is read", say(story.Name, story.Integration, story.Source, story.Size, story.State, story.Rows, story.Received, story.Rejected, story.Duplicates, story.EndedAt == nil),
+		say("orders.csv", shop, "file", 3, "reading", 3, 2, 1, 1, true))
+	f.must(f.l.EndFile(f.Context(), session, file, "it is no CSV"))
+	story, err = f.l.FileByTracking(f.Context(), file.TrackingID)
+	f.must(err)
+	f.expect("failed", say(story.State, story.Error, story.EndedAt != nil && !story.EndedAt.Before(story.StartedAt)), "failed it is no CSV true")
+	for _, id := range [][16]byte{tracking(), {}} {
+		if _, err := f.l.FileByTracking(f.Context(), id); !errors.Is(err, ledger.ErrNotFound) {
+			f.Errorf("no file's tracking id: %v", err)
+		}
+	}
 }

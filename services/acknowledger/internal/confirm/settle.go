@@ -29,11 +29,19 @@ type Lease struct {
 	ID    int64
 	Ends  <-chan struct{} // closed when the session has lapsed
 	Alive func() bool     // asked right before anything leaves
+	Quit  func()          // gives the session up; nil: it ends by itself
+}
+
+// End gives the session up, so that what it holds is taken over.
+func (l Lease) End() {
+	if l.Quit != nil {
+		l.Quit()
+	}
 }
 
 // LeaseOf is the lease that a session gives.
 func LeaseOf(s *ledger.Session) Lease {
-	return Lease{ID: s.ID, Ends: s.Context().Done(), Alive: s.Alive}
+	return Lease{ID: s.ID, Ends: s.Context().Done(), Alive: s.Alive, Quit: s.End}
 }
 
 // Verdict is what one answer means for the outcomes it was about.

@@ -189,10 +189,9 @@ func (n *Notifier) putBack(lease confirm.Lease, list []record.Record, f record.F
 // settle ends claims. Not under the try's context: what the partner said must be
 // written while the session lives.
 func (n *Notifier) settle(name string, lease confirm.Lease, settlements []ledger.Settlement) {
-	ctx, cancel := context.WithTimeout(context.Background(), ledger.SessionLapse)
-	defer cancel()
-	settled, err := n.Settle(ctx, confirm.Verdict{Lease: lease, Settlements: settlements})
+	settled, err := n.Settle(context.Background(), confirm.Verdict{Lease: lease, Settlements: settlements})
 	if err != nil {
+		lease.End() // else it would hold outcomes that nobody tells
 		n.Log.Warn("a try at telling the partner could not be settled; its outcomes are taken over and told again", zap.String(telemetry.FieldIntegration, name),
 			zap.Int(telemetry.FieldCount, len(settlements)), zap.Error(err))
 		return

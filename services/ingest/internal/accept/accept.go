@@ -49,17 +49,32 @@ func New(l *ledger.Ledger, s *ledger.Sessions, p *outbox.Publisher, log *zap.Log
 	a := &Acceptor{ledger: l, sessions: s, publisher: p, log: log}
 	var err error
 	a.arrivals, err = groupcommit.New(groupcommit.Config[ledger.Arrival, ledger.Receipt]{
-		Commit: a.commit, Size: func(a ledger.Arrival) int { return perItemBytes + len(a.Payload.Body) },
+		Commit: a.commit, Size: arrivalSize,
 		MaxItems: maxItems, MaxBytes: maxBytes, QueueItems: queueItems, QueueBytes: queueBytes, CommitTimeout: commitTimeout,
 	})
 	if err != nil {
 		return nil, err
 	}
 	a.refusals, err = groupcommit.New(groupcommit.Config[ledger.Interaction, struct{}]{
-		Commit: a.refuse, Size: func(i ledger.Interaction) int { return perItemBytes + len(i.RequestBody) + len(i.ResponseBody) },
+		Commit: a.refuse, Size: interactionSize,
 		MaxItems: maxItems, MaxBytes: maxBytes, QueueItems: queueItems, QueueBytes: queueBytes, CommitTimeout: commitTimeout,
 	})
 	return a, err
+}
+
+func arrivalSize(a ledger.Arrival) int {
+	n := perItemBytes + len(a.Payload.Body)
+	for name, value := range a.Payload.Headers {
+		n += len(name) + len(value)
+	}
+	if a.Failure != nil {
+		n += len(a.Failure.Detail)
+	}
+	return n
+}
+
+func interactionSize(i ledger.Interaction) int {
+	return perItemBytes + len(i.RequestHeader) + len(i.RequestBody) + len(i.ResponseHeader) + len(i.ResponseBody)
 }
 
 // Close commits what waits.
@@ -76,8 +91,22 @@ func (a *Acceptor) commit(ctx context.Context, arrivals []ledger.Arrival) ([]led
 	if err != nil {
 		return nil, err
 	}
-	a.publisher.Enqueue(batches, func(i ledger.Item) outbox.Source { return outbox.Source{Payload: arrivals[i.Index].Payload} })
+	Publish(ctx, a.publisher, a.log, batches, arrivals)
 	return receipts, nil
+}
+
+// Publish sends out what accepting the arrivals caused: from memory, but for
+// records that a duplicate re-drove, which go out as they were accepted once.
+func Publish(ctx context.Context, p *outbox.Publisher, log *zap.Logger, batches []ledger.Batch, arrivals []ledger.Arrival) {
+	for _, b := range batches {
+		if !b.Stored {
+			p.Enqueue([]ledger.Batch{b}, func(i ledger.Item) outbox.Source { return outbox.Source{Payload: arrivals[i.Index].Payload} })
+			continue
+		}
+		if err := p.EnqueueStored(ctx, []ledger.Batch{b}); err != nil {
+			log.Warn("what a duplicate re-drove could not be read; the relay sends it out", zap.Error(err))
+		}
+	}
 }
 
 func (a *Acceptor) refuse(ctx context.Context, refused []ledger.Interaction) ([]struct{}, error) {
@@ -128,10 +157,12 @@ type Input struct {
 	Body        any // as integration.DecodeJSON gives it
 	Raw         []byte
 	ContentType string
-	Headers     map[string]string // lower-case names, redacted
-	FileHash    string
-	Row         int64
-	TrackingID  [16]byte
+	Headers     map[string]string // lower-case names, redacted: what is kept
+	// KeyHeaders are what keys are made of, nothing redacted; nil: Headers.
+	KeyHeaders map[string]string
+	FileHash   string
+	Row        int64
+	TrackingID [16]byte
 	// Request of a duplicate is asked for while the commit is under way. Nil: none is kept.
 	Request func() ledger.Interaction
 }
@@ -145,7 +176,10 @@ func (a *Acceptor) Prepare(ctx context.Context, in Input) (ledger.Arrival, error
 	if err != nil {
 		return ledger.Arrival{}, &Unavailable{err}
 	}
-	idempotencyKey, entityKey, err := in.Entry.Keys(in.Source, integration.Input{Body: in.Body, Headers: in.Headers, FileHash: in.FileHash, Row: in.Row})
+	if in.KeyHeaders == nil {
+		in.KeyHeaders = in.Headers
+	}
+	idempotencyKey, entityKey, err := in.Entry.Keys(in.Source, integration.Input{Body: in.Body, Headers: in.KeyHeaders, FileHash: in.FileHash, Row: in.Row})
 	problems := in.Entry.Validate(in.Body)
 	if err != nil {
 		problem, ok := errors.AsType[integration.Problem](err)

@@ -10,9 +10,9 @@ import (
 
 	"waybill.internal/pkg/fault"
 	"waybill.internal/pkg/ledger"
-	"waybill.internal/pkg/outbox"
 	"waybill.internal/pkg/record"
 	"waybill.internal/pkg/telemetry"
+	"waybill.internal/services/ingest/internal/accept"
 )
 
 // The waits between two tries of a chunk double from firstWait to maxWait; they
@@ -64,7 +64,9 @@ func (r *reading) store(items []item) error {
 	for {
 		receipts, batches, err := r.accept(end.Rows, end, arrivals)
 		if err == nil {
-			r.Publisher.Enqueue(batches, func(i ledger.Item) outbox.Source { return outbox.Source{Payload: arrivals[i.Index].Payload} })
+			ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+			accept.Publish(ctx, r.Publisher, r.log, batches, arrivals)
+			cancel()
 			r.file.Rows = int64(end.Rows)
 			r.tell(arrivals, receipts)
 			return nil

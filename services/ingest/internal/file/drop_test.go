@@ -115,7 +115,7 @@ func TestComplete(t *testing.T) {
 	s := &Source{Config: Config{Log: zap.NewNop()}, file: &integration.File{Match: "*.csv"}, seen: map[string]*sighting{}, strange: map[string]bool{}}
 	look := func(want map[string]bool) {
 		t.Helper()
-		if _, err := s.list(root); err != nil {
+		if _, err := s.list(t.Context(), root); err != nil {
 			t.Fatal(err)
 		}
 		if len(s.seen) != len(want) {

@@ -15,12 +15,21 @@ import (
 	"go.uber.org/zap"
 
 	"waybill.internal/pkg/ledger"
+	"waybill.internal/pkg/telemetry"
 )
 
 const (
-	// maxNames bounds the names of one look; further ones wait for the next.
+	// maxNames bounds the files that one look keeps; further ones wait for the
+	// next. Names that are not for us do not count.
 	maxNames  = 10_000
 	namesStep = 256
+	// maxHidden bounds the unfinished files kept, since each new file is compared
+	// with all of them; a file that was behind them must stand for a while.
+	maxHidden = 1000
+	// maxIdleLooks is how many looks in a row may find more than maxNames files
+	// and take none, before a person is told: the others may never be seen. One
+	// such look is usual, since files must stand for a while first.
+	maxIdleLooks = 3
 )
 
 // sighting is a file as it stood when it was first seen like this.
@@ -46,16 +55,18 @@ func (s *Source) look(ctx context.Context) (pending bool, err error) {
 	if s.heard.IsZero() {
 		s.heard = s.heardBefore(root)
 	}
-	pending, err = s.list(root)
+	capped, err := s.list(ctx, root)
 	if err != nil {
-		return pending, err
+		return false, err
 	}
+	pending = capped
 	names := make([]string, 0, len(s.seen))
 	for name := range s.seen {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	var failed []error
+	taken := 0
 	for _, name := range names {
 		if ctx.Err() != nil {
 			break
@@ -68,15 +79,38 @@ func (s *Source) look(ctx context.Context) (pending bool, err error) {
 		ended, err := s.take(ctx, root, name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // somebody took it away: another replica, or its owner
-			continue
+			taken++
 		case err != nil:
 			failed = append(failed, fmt.Errorf("file %s: %w", shown(name), err))
 			pending = true
 		case !ended:
 			pending = true
+		default:
+			taken++
 		}
 	}
-	return pending, errors.Join(failed[:min(len(failed), 5)]...)
+	err = errors.Join(failed[:min(len(failed), 5)]...)
+	if ctx.Err() == nil && !errors.Is(err, errSessionEnded) { // otherwise it says nothing about the files
+		s.checkStuck(capped, taken)
+	}
+	return pending, err
+}
+
+// checkStuck tells a person when the files that fill a look stay where they
+// are, so that those behind them are not seen.
+func (s *Source) checkStuck(capped bool, taken int) {
+	if !capped || taken > 0 {
+		s.idleLooks = 0
+		return
+	}
+	if s.idleLooks++; s.idleLooks < maxIdleLooks {
+		return
+	}
+	s.idleLooks = 0
+	s.Alert(telemetry.Problem{Kind: telemetry.KindPart, Integration: s.integration, Code: "directory_full", Where: s.source,
+		Message: fmt.Sprintf("the watched directory holds more than %d files and none of them could be taken at %d looks in a row; the others are not seen: move files away that are not to be taken",
+			maxNames, maxIdleLooks),
+		Repair: "waybill doctor"})
 }
 
 func (s *Source) open() (*os.Root, error) {
@@ -92,56 +126,68 @@ func (s *Source) open() (*os.Root, error) {
 	return root, nil
 }
 
-// list brings seen up to date; more: there are names beyond maxNames.
-func (s *Source) list(root *os.Root) (more bool, err error) {
+// listing is what one look found. Each of its collections holds at most maxNames.
+type listing struct {
+	seen    map[string]*sighting
+	hidden  []fs.FileInfo
+	strange map[string]bool
+	capped  bool // there were files beyond maxNames
+}
+
+// list brings seen up to date; capped: there are files beyond maxNames. All
+// names are read, since those for us may come last.
+func (s *Source) list(ctx context.Context, root *os.Root) (capped bool, err error) {
 	dir, err := root.Open(".")
 	if err != nil {
 		return false, fmt.Errorf("list the watched directory: %w", err)
 	}
 	defer dir.Close()
-	seen, strange := map[string]*sighting{}, map[string]bool{}
-	var hidden []fs.FileInfo
-	for n := 0; n < maxNames; n += namesStep {
+	l := listing{seen: map[string]*sighting{}, strange: map[string]bool{}}
+	for ctx.Err() == nil {
 		entries, err := dir.ReadDir(namesStep)
 		for _, e := range entries {
-			info := s.sight(root, e, seen, strange)
-			if info != nil {
-				hidden = append(hidden, info)
-			}
+			s.sight(root, e, &l)
 		}
 		if errors.Is(err, io.EOF) {
-			s.seen, s.hidden, s.strange = seen, hidden, strange
-			return false, nil
+			s.seen, s.hidden, s.strange = l.seen, l.hidden, l.strange
+			if l.capped {
+				s.Log.Warn("the watched directory holds more files than one look takes; the others wait for the next", zap.Int("files", maxNames))
+			}
+			return l.capped, nil
 		}
 		if err != nil {
 			return false, fmt.Errorf("list the watched directory: %w", err)
 		}
 	}
-	s.seen, s.hidden, s.strange = seen, hidden, strange
-	s.Log.Warn("the watched directory holds more names than one look takes; the others wait for the next", zap.Int("names", maxNames))
-	return true, nil
+	return false, fmt.Errorf("list the watched directory: %w", ctx.Err())
 }
 
-// sight enters one name; a file that is still being written under a name of its
-// own is returned instead.
-func (s *Source) sight(root *os.Root, e fs.DirEntry, seen map[string]*sighting, strange map[string]bool) (hidden fs.FileInfo) {
+// sight enters one name: a file, one that is still being written under a name
+// of its own, or something strange.
+func (s *Source) sight(root *os.Root, e fs.DirEntry, l *listing) {
 	name := e.Name()
 	temporary := unfinished(name)
 	if matches, err := path.Match(s.file.Match, name); e.IsDir() || (!temporary && (err != nil || !matches)) {
-		return nil
+		return
+	}
+	if temporary && len(l.hidden) == maxHidden {
+		return
+	}
+	if !temporary && len(l.seen) == maxNames {
+		l.capped = true
+		return
 	}
 	info, err := root.Lstat(name)
 	if err != nil || info.IsDir() {
-		return nil // it is gone again
+		return // it is gone again
 	}
 	if temporary {
-		return info
+		l.hidden = append(l.hidden, info)
+		return
 	}
 	if !info.Mode().IsRegular() {
-		if strange[name] = true; !s.strange[name] {
-			s.Log.Warn("this is no regular file and is not taken", zap.String("file", shown(name)), zap.Stringer("mode", info.Mode()))
-		}
-		return nil
+		s.refuse(name, info, l)
+		return
 	}
 	now := time.Now()
 	before := s.seen[name]
@@ -149,8 +195,18 @@ func (s *Source) sight(root *os.Root, e fs.DirEntry, seen map[string]*sighting, 
 		before = &sighting{info: info, since: now, complete: slices.ContainsFunc(s.hidden, func(h fs.FileInfo) bool { return same(h, info) })}
 	}
 	before.complete = before.complete || now.Sub(before.since) >= settle
-	seen[name] = before
-	return nil
+	l.seen[name] = before
+}
+
+// refuse logs a name that is no file once, as long as it stays; those beyond
+// maxNames are not logged.
+func (s *Source) refuse(name string, info fs.FileInfo, l *listing) {
+	if len(l.strange) == maxNames {
+		return
+	}
+	if l.strange[name] = true; !s.strange[name] {
+		s.Log.Warn("this is no regular file and is not taken", zap.String("file", shown(name)), zap.Stringer("mode", info.Mode()))
+	}
 }
 
 // unfinished are the names under which partners write before they rename.

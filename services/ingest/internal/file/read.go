@@ -148,7 +148,7 @@ func (s *Source) failedFile(f ledger.File, code, reason string) {
 	s.Log.Error("a file failed", zap.String("file", f.Name), zap.Int64("file_id", f.ID), zap.String(telemetry.FieldTrackingID, tracking),
 		zap.String(telemetry.FieldCode, code), zap.String(telemetry.FieldReason, reason), zap.Int64("rows_kept", f.Rows))
 	s.Alert(telemetry.Problem{Kind: telemetry.KindRejected, Integration: s.integration, Class: fault.Data, Code: "file_" + code, Where: s.source,
-		Message: fmt.Sprintf("a file was not read to its end and lies in %s/ (%d rows were accepted): %s", failedDir, f.Rows, reason),
+		Message: fmt.Sprintf("the file %q was not read to its end and lies in %s/ (%d rows were accepted): %s", f.Name, failedDir, f.Rows, reason),
 		Repair:  "waybill trace " + tracking})
 }
 

@@ -68,6 +68,7 @@ type Source struct {
 	heard     time.Time            // when the last file was found, by the ledger's clock
 	nominal   time.Time            // of the last scheduled look
 	followUps int
+	idleLooks int // looks in a row that were full and took nothing
 }
 
 // New makes a Source for each file source of the catalog. Two that watch the

@@ -16,7 +16,7 @@ import (
 const (
 	keyHeader     = "X-Api-Key"
 	bearerHeader  = "Authorization"
-	digestPrefix  = "sha256:"
+	DigestPrefix  = "sha256:"
 	maxKeyBytes   = 4096 // a longer key is refused before it is hashed
 	bearerKeyword = "bearer"
 )
@@ -30,7 +30,7 @@ type keyVerifier struct {
 func newKeyVerifier(c Config) (Verifier, error) {
 	v := &keyVerifier{header: c.Header}
 	for i, s := range c.Secrets {
-		d, err := keyDigest(s)
+		d, err := KeyDigest(s)
 		if err != nil {
 			return nil, fmt.Errorf("secret %d: %w", i+1, err)
 		}
@@ -39,12 +39,14 @@ func newKeyVerifier(c Config) (Verifier, error) {
 	return v, nil
 }
 
-func keyDigest(secret string) ([sha256.Size]byte, error) {
+// KeyDigest is the SHA-256 of an API key, or the digest that stands for one as
+// DigestPrefix and 64 hex digits.
+func KeyDigest(secret string) ([sha256.Size]byte, error) {
 	var d [sha256.Size]byte
-	if text, ok := strings.CutPrefix(secret, digestPrefix); ok {
+	if text, ok := strings.CutPrefix(secret, DigestPrefix); ok {
 		b, err := hex.DecodeString(text)
 		if err != nil || len(b) != len(d) {
-			return d, fmt.Errorf("%s must be followed by %d hex digits", digestPrefix, 2*len(d))
+			return d, fmt.Errorf("%s must be followed by %d hex digits", DigestPrefix, 2*len(d))
 		}
 		return [sha256.Size]byte(b), nil
 	}

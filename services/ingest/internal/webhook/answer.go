@@ -70,6 +70,7 @@ func (x *exchange) answer(status int, body any) {
 	if x.w.Header().Get("Content-Type") == "" {
 		x.w.Header().Set("Content-Type", "application/json")
 	}
+	x.answered = true
 	x.w.WriteHeader(status)
 	_, _ = x.w.Write(append(document, '\n')) // a sender that is gone asks again
 }
@@ -118,12 +119,27 @@ func (x *exchange) refuse(status int, err error) {
 // turnAway answers a request that brought nothing: it asked for what is not
 // there, or not for it to see.
 func (x *exchange) turnAway(status int, code, detail string) {
+	if x.tooStrange() {
+		return
+	}
 	document, err := json.Marshal(x.document(status, code, detail, nil))
 	if err != nil {
 		document = nil
 	}
 	if x.note(status, x.integration(), string(document)) {
 		x.problem(status, code, detail, nil)
+	}
+}
+
+// keep keeps, if that can be done, a request that failed by our own fault, so
+// that whoever mends it can see what it met.
+func (x *exchange) keep(status int, f *fault.Error) {
+	ctx, cancel := context.WithTimeout(x.r.Context(), acceptTimeout)
+	defer cancel()
+	i := x.interaction(status, "")
+	i.Kind, i.Error = ledger.ReadInteraction, f.Error()
+	if err := x.acceptor.Refuse(ctx, i); err != nil {
+		x.log.Warn("an interaction could not be kept", zap.String("tracking_id", x.tracking.String()), zap.Error(err))
 	}
 }
 

@@ -1,6 +1,6 @@
 // Package webhook takes events that partners post over HTTP: verify the raw
-// bytes, decode, accept, answer. Every answer carries a Trackingid header, and
-// every interaction but a health check is kept under it.
+// bytes, decode, accept, answer. Every answer carries a Trackingid header, under
+// which the interaction is kept; what is told to come again (503, 429) is only logged.
 package webhook
 
 import (
@@ -10,19 +10,21 @@ import (
 	"io"
 	"net/http"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 
 	"waybill.internal/pkg/catalog"
 	"waybill.internal/pkg/egress"
 	"waybill.internal/pkg/fault"
 	"waybill.internal/pkg/integration"
 	"waybill.internal/pkg/ledger"
-	"waybill.internal/pkg/record"
 	"waybill.internal/services/ingest/internal/accept"
 )
 
@@ -31,8 +33,15 @@ const (
 	bodyBudget = 32 << 20
 	// budgetWait is how long a request waits for room; then 503.
 	budgetWait = 200 * time.Millisecond
-	// bodyTimeout is how long a sender may take to send its body.
-	bodyTimeout = 10 * time.Second
+	// budgetStep is how much of a body is admitted at once: what a sender only
+	// announces takes no room from others.
+	budgetStep = 64 << 10
+	// BodyTimeout is how long a sender may take to send its body.
+	BodyTimeout = 10 * time.Second
+	// Requests that show no valid key are kept at this rate; beyond it they are told
+	// to come later, so that whoever has no key cannot fill the ledger.
+	strangersPerSecond = 100
+	strangersAtOnce    = 1000
 	// acceptTimeout bounds the wait for the commit, so that every answer is out within 3 s.
 	acceptTimeout = 1200 * time.Millisecond
 	retryAfter    = "5" // seconds, in every 503
@@ -40,8 +49,9 @@ const (
 )
 
 // Alert is told of what a person should know: an integration whose expression
-// fails, a known key with another body, a rejected record.
-type Alert func(kind string, integration string, f *fault.Error, id record.ID)
+// fails, a known key with another body, a rejected record, a panic. The subject
+// is a record's id or a tracking id: what to trace.
+type Alert func(kind string, integration string, f *fault.Error, subject string)
 
 // Handler serves every webhook source and the receipts.
 type Handler struct {
@@ -54,7 +64,9 @@ type Handler struct {
 	verifiers *verifiers
 
 	routes  map[string]route
-	budget  *semaphore.Weighted // bytes of bodies
+	budget  *semaphore.Weighted            // bytes of all bodies
+	shares  map[string]*semaphore.Weighted // of the budget, by path: at most half for one
+	strange *rate.Limiter
 	decoder *semaphore.Weighted // decoded bodies at once: decoded, a body may be many times its size
 }
 
@@ -76,7 +88,8 @@ type Config struct {
 // New makes the handler for the catalog's current webhook sources.
 func New(c Config) (*Handler, error) {
 	h := &Handler{ledger: c.Ledger, acceptor: c.Acceptor, catalog: c.Catalog, log: c.Log, alert: c.Alert, count: c.Count,
-		verifiers: newVerifiers(), routes: map[string]route{}, budget: semaphore.NewWeighted(bodyBudget), decoder: semaphore.NewWeighted(int64(2 * runtime.GOMAXPROCS(0)))}
+		verifiers: newVerifiers(), routes: map[string]route{}, budget: semaphore.NewWeighted(bodyBudget), shares: map[string]*semaphore.Weighted{},
+		strange: rate.NewLimiter(strangersPerSecond, strangersAtOnce), decoder: semaphore.NewWeighted(int64(2 * runtime.GOMAXPROCS(0)))}
 	for _, e := range c.Catalog.Entries() {
 		for _, s := range e.Sources {
 			if s.Webhook == nil {
@@ -86,6 +99,7 @@ func New(c Config) (*Handler, error) {
 				return nil, fmt.Errorf("integrations %s and %s both take webhooks on %s; give one of them another path", other.integration, e.Name, s.Webhook.Path)
 			}
 			h.routes[s.Webhook.Path] = route{e.Name, s.Name}
+			h.shares[s.Webhook.Path] = semaphore.NewWeighted(bodyBudget / 2)
 		}
 	}
 	return h, nil
@@ -101,13 +115,15 @@ type exchange struct {
 	entry    catalog.Entry
 	source   *integration.Source
 	raw      []byte
-	headers  map[string]string
+	headers  map[string]string // as they are kept
+	answered bool
 }
 
 // ServeHTTP routes by the exact path.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{Handler: h, w: w, r: r, tracking: uuid.Must(uuid.NewV7()), at: h.ledger.Now()}
 	w.Header().Set("Trackingid", x.tracking.String())
+	defer x.survive()
 	if strings.HasPrefix(r.URL.Path, receiptsPath) {
 		x.receipt(strings.TrimPrefix(r.URL.Path, receiptsPath))
 		return
@@ -128,6 +144,23 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.take()
 }
 
+// survive turns a panic into an alert and our own fault: 503.
+func (x *exchange) survive() {
+	value := recover()
+	if value == nil {
+		return
+	}
+	if value == http.ErrAbortHandler {
+		panic(value)
+	}
+	f := fault.FromPanic(value, debug.Stack())
+	x.alert("panic", x.integration(), f, x.tracking.String())
+	if !x.answered {
+		x.w.Header().Set("Retry-After", retryAfter)
+		x.problem(http.StatusServiceUnavailable, "unavailable", "the request could not be handled now; send it again", nil)
+	}
+}
+
 // take answers one posted event.
 func (x *exchange) take() {
 	release, ok := x.read()
@@ -137,6 +170,9 @@ func (x *exchange) take() {
 	defer release()
 	x.headers = lowerCase(egress.RedactHeader(x.r.Header))
 	if err := x.verify(); err != nil {
+		if x.tooStrange() {
+			return
+		}
 		x.refuse(http.StatusUnauthorized, err)
 		return
 	}
@@ -153,6 +189,19 @@ func (x *exchange) take() {
 	x.failed(err)
 }
 
+// tooStrange answers 429 when too many requests without a valid key came lately.
+func (x *exchange) tooStrange() bool {
+	if x.strange.Allow() {
+		return false
+	}
+	x.w.Header().Set("Retry-After", retryAfter)
+	x.problem(http.StatusTooManyRequests, "too_many_refused", "too many requests without a valid key came lately", nil)
+	return true
+}
+
+// errNoRoom says that bodies under way fill their budget.
+var errNoRoom = errors.New("the bodies under way fill their budget")
+
 // read takes the body under the budget of all bodies. The caller releases the
 // budget when the body is no longer held.
 func (x *exchange) read() (release func(), ok bool) {
@@ -162,39 +211,70 @@ func (x *exchange) read() (release func(), ok bool) {
 		x.refuse(http.StatusRequestEntityTooLarge, fault.New(fault.Data, "body_too_large", "the body has %d bytes, at most %d are taken", size, limit))
 		return nil, false
 	}
-	if size < 0 {
-		size = limit
+	var taken int64
+	share := x.shares[x.r.URL.Path]
+	release = func() {
+		x.budget.Release(taken)
+		share.Release(taken)
 	}
-	ctx, cancel := context.WithTimeout(x.r.Context(), budgetWait)
-	defer cancel()
-	if err := x.budget.Acquire(ctx, size); err != nil {
-		x.unavailable(errors.New("the bodies under way fill their budget"))
-		return nil, false
-	}
-	if err := http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
-		x.log.Warn("a read deadline could not be set", zap.Error(err))
-	}
-	raw, err := readBody(http.MaxBytesReader(x.w, x.r.Body, limit), x.r.ContentLength)
+	raw, err := x.readSteps(http.MaxBytesReader(x.w, x.r.Body, limit), size, share, &taken)
 	if err == nil {
 		x.raw = raw
-		return func() { x.budget.Release(size) }, true
+		return release, true
 	}
-	x.budget.Release(size)
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+	release()
+	switch _, tooLarge := errors.AsType[*http.MaxBytesError](err); {
+	case errors.Is(err, errNoRoom):
+		x.unavailable(err)
+	case tooLarge:
 		x.refuse(http.StatusRequestEntityTooLarge, fault.New(fault.Data, "body_too_large", "the body has more than %d bytes", limit))
-	} else {
+	default:
 		x.refuse(http.StatusBadRequest, fault.Wrap(err, fault.Data, "body_incomplete", "the body could not be read to its end"))
 	}
 	return nil, false
 }
 
-func readBody(body io.Reader, length int64) ([]byte, error) {
-	if length < 0 {
-		return io.ReadAll(body)
+// readSteps reads a body of the announced length (below 0: unknown), taking room
+// for each part before it is read.
+func (x *exchange) readSteps(body io.Reader, length int64, share *semaphore.Weighted, taken *int64) ([]byte, error) {
+	var raw []byte
+	for {
+		step := int64(budgetStep)
+		if length >= 0 {
+			step = min(step, length-int64(len(raw)))
+		}
+		if step == 0 && length >= 0 {
+			return raw, nil
+		}
+		if err := x.room(step, share); err != nil {
+			return nil, err
+		}
+		*taken += step
+		start := len(raw)
+		raw = slices.Grow(raw, int(step))[:start+int(step)]
+		n, err := io.ReadFull(body, raw[start:])
+		raw = raw[:start+n]
+		switch {
+		case length < 0 && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
+			return raw, nil
+		case err != nil:
+			return nil, err
+		}
 	}
-	raw := make([]byte, length)
-	_, err := io.ReadFull(body, raw)
-	return raw, err
+}
+
+// room waits a little for a part of the budgets.
+func (x *exchange) room(step int64, share *semaphore.Weighted) error {
+	ctx, cancel := context.WithTimeout(x.r.Context(), budgetWait)
+	defer cancel()
+	if err := share.Acquire(ctx, step); err != nil {
+		return errNoRoom
+	}
+	if err := x.budget.Acquire(ctx, step); err != nil {
+		share.Release(step)
+		return errNoRoom
+	}
+	return nil
 }
 
 func (x *exchange) verify() error {
@@ -220,7 +300,7 @@ func (x *exchange) prepare(ctx context.Context) (ledger.Arrival, error) {
 		return ledger.Arrival{}, fault.Wrap(err, fault.Data, "unreadable", "the body is not the JSON it should be: %v", err)
 	}
 	return x.acceptor.Prepare(ctx, accept.Input{Entry: x.entry, Source: x.source, Body: body, Raw: x.raw, ContentType: x.r.Header.Get("Content-Type"),
-		Headers: x.headers, TrackingID: x.tracking, Request: func() ledger.Interaction { return x.interaction(http.StatusOK, "") }})
+		Headers: x.headers, KeyHeaders: allHeaders(x.r.Header), TrackingID: x.tracking, Request: func() ledger.Interaction { return x.interaction(http.StatusOK, "") }})
 }
 
 func (x *exchange) accepted(a ledger.Arrival, receipt ledger.Receipt) {
@@ -237,10 +317,10 @@ func (x *exchange) accepted(a ledger.Arrival, receipt ledger.Receipt) {
 		x.answer(http.StatusAccepted, receiptOf(receipt))
 	}
 	if receipt.Conflict {
-		x.alert("conflict", x.entry.Name, fault.New(fault.Duplicate, "conflict", "a known idempotency key came with another body"), r.ID)
+		x.alert("conflict", x.entry.Name, fault.New(fault.Duplicate, "conflict", "a known idempotency key came with another body"), r.ID.String())
 	}
 	if a.Failure != nil && !receipt.Duplicate {
-		x.alert("rejected", x.entry.Name, &fault.Error{Class: a.Failure.Class, Code: a.Failure.Code, Message: a.Failure.Message}, r.ID)
+		x.alert("rejected", x.entry.Name, &fault.Error{Class: a.Failure.Class, Code: a.Failure.Code, Message: a.Failure.Message}, r.ID.String())
 	}
 }
 
@@ -253,7 +333,8 @@ func (x *exchange) failed(err error) {
 	f := fault.Of(err)
 	switch {
 	case f.Class != fault.Data:
-		x.alert("integration", x.entry.Name, f, record.ID{})
+		x.keep(http.StatusServiceUnavailable, f)
+		x.alert("integration", x.entry.Name, f, x.tracking.String())
 		x.unavailable(err)
 	case f.Code == "unreadable":
 		x.refuse(http.StatusBadRequest, f)
@@ -271,6 +352,16 @@ func (x *exchange) unavailable(err error) {
 		x.w.Header().Set("Connection", "close") // cheaper than reading the rest of a large body to its end
 	}
 	x.problem(http.StatusServiceUnavailable, "unavailable", "the event could not be stored now; send it again", nil)
+}
+
+// allHeaders is what keys are made of: unlike what is kept, nothing in it is
+// redacted or left out. The server bounds the whole header.
+func allHeaders(h http.Header) map[string]string {
+	out := make(map[string]string, len(h))
+	for name, values := range h {
+		out[strings.ToLower(name)] = strings.Join(values, ", ")
+	}
+	return out
 }
 
 func lowerCase(h map[string]string) map[string]string {

@@ -56,6 +56,9 @@ func (w *Worker) Work(ctx context.Context, c claim.Claimed) {
 		result = w.Runner.Run(ctx, in)
 		if ctx.Err() != nil && result.Fact.Event == record.Failed { // cut short by us: the failure is not the record's
 			result.Fact = record.Fact{Event: record.GivenBack}
+			if len(result.State) > 0 || len(result.Interactions) > 0 { // it has left its mark: the version stays
+				result.Fact.Failure = record.Failure{Class: record.ClassSystem, Code: "cut_short", Message: "its worker stopped in the middle of the attempt"}
+			}
 		}
 	case ctx.Err() == nil:
 		f := fault.Of(err)
@@ -69,7 +72,7 @@ func (w *Worker) Work(ctx context.Context, c claim.Claimed) {
 func (w *Worker) input(ctx context.Context, c *claim.Claimed) (steps.Input, error) {
 	for {
 		in, err := w.read(ctx, c)
-		if err == nil || errors.Is(err, ledger.ErrNotFound) || fault.Of(err).Class == fault.Bug {
+		if err == nil || errors.Is(err, ledger.ErrNotFound) || fault.Of(err).Class == fault.Bug || errors.Is(err, catalog.ErrUnreadable) {
 			return in, err
 		}
 		w.Log.Warn("the ledger did not give what an attempt needs; it is asked again", zap.Stringer("record", c.Record.ID), zap.Error(err))
@@ -100,12 +103,12 @@ func (w *Worker) read(ctx context.Context, c *claim.Claimed) (steps.Input, error
 	}
 	in.Payload = c.Payload
 	if c.Record.Fence > firstClaim {
-		in.Revalidate = c.Record.Attempt == 1
 		previous, err := w.Ledger.Steps(ctx, []record.ID{c.Record.ID})
 		if err != nil {
 			return in, err
 		}
-		in.Previous, in.Replay = previous[c.Record.ID].State, previous[c.Record.ID].Replayed
+		before := previous[c.Record.ID]
+		in.Previous, in.Revalidate, in.Replay = before.State, before.Requeued, before.Replayed
 	}
 	return in, nil
 }
@@ -122,15 +125,14 @@ func unusable(err error, r record.Record, code string) error {
 
 func (w *Worker) settle(c claim.Claimed, result steps.Result, started time.Time) {
 	// Not the attempt's context: what was done must be written while the session lives.
-	ctx, cancel := context.WithTimeout(c.Session.Context(), ledger.SessionLapse)
-	defer cancel()
-	settled, err := w.Settler.Settle(ctx, settle.Item{
+	settled, err := w.Settler.Settle(c.Session.Context(), settle.Item{
 		Session: c.Session, Source: outbox.Source{Payload: c.Payload, Origin: c.Origin},
 		Settlement: ledger.Settlement{ID: c.Record.ID, Fence: c.Record.Fence, Fact: result.Fact, Upserts: result.Upserts, Interactions: result.Interactions,
 			History: ledger.History{Kind: ledger.ProcessHistory, Steps: result.State, StartedAt: started}},
 	})
 	switch {
 	case err != nil:
+		c.Session.End() // else it would hold a claim that nobody works on
 		w.Log.Warn("an attempt could not be settled; its record is taken over and worked again", zap.Stringer("record", c.Record.ID), zap.Error(err))
 	case !settled.Held:
 		w.Log.Info("an attempt came too late: its record was taken over", zap.Stringer("record", c.Record.ID), zap.Int64("fence", c.Record.Fence))

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"waybill.internal/pkg/fault"
 	"waybill.internal/pkg/groupcommit"
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/pkg/outbox"
@@ -85,7 +86,8 @@ func (s *Settler) commit(ctx context.Context, items []Item) ([]ledger.Settled, e
 
 // Settle returns when the settlement is committed, or when the session has
 // lapsed: then the claim is somebody else's, who does the work again. Values
-// that the table refuses reject the record instead.
+// that the table refuses reject the record instead; a table that cannot be
+// written at all fails the attempt.
 func (s *Settler) Settle(ctx context.Context, item Item) (ledger.Settled, error) {
 	wait := firstRetry
 	for {
@@ -93,10 +95,15 @@ func (s *Settler) Settle(ctx context.Context, item Item) (ledger.Settled, error)
 		switch {
 		case err == nil:
 			return settled, nil
-		case ledger.DataFault(err) && len(item.Settlement.Upserts) > 0:
-			item.Settlement = refuse(item.Settlement, err)
+		case ledger.RowFault(err) && len(item.Settlement.Upserts) > 0:
+			item.Settlement = without(item.Settlement, upsertFailure(err))
 			continue
-		case errors.Is(err, groupcommit.ErrClosed), errors.Is(err, groupcommit.ErrTooLarge):
+		case (ledger.RowFault(err) || errors.Is(err, groupcommit.ErrTooLarge)) && hasExtras(item.Settlement):
+			item.Settlement = without(item.Settlement, record.Failure{Class: record.ClassBug, Code: "settlement_unwritable",
+				Message: "what the attempt leaves cannot be written: " + ledger.DataFaultText(err)})
+			item.Settlement.History.Steps, item.Settlement.Interactions = nil, nil
+			continue
+		case errors.Is(err, groupcommit.ErrClosed):
 			return ledger.Settled{}, err
 		}
 		s.log.Warn("a settlement failed and is tried again while the session lives", zap.Stringer("record", item.Settlement.ID), zap.Error(err))
@@ -114,11 +121,21 @@ func (s *Settler) Settle(ctx context.Context, item Item) (ledger.Settled, error)
 	}
 }
 
-// refuse turns a settlement whose upsert the table refused into a rejection.
-func refuse(s ledger.Settlement, err error) ledger.Settlement {
+func hasExtras(s ledger.Settlement) bool {
+	return len(s.History.Steps) > 0 || len(s.Interactions) > 0
+}
+
+// upsertFailure is whose fault it is that the row was not written.
+func upsertFailure(err error) record.Failure {
+	if ledger.DataFault(err) {
+		return record.Failure{Class: record.ClassData, Code: "upsert_refused", Message: ledger.DataFaultText(err)}
+	}
+	return record.Failure{Class: fault.Of(err).Class, Code: "upsert_failed", Message: ledger.DataFaultText(err)}
+}
+
+// without turns a settlement that cannot be written into a failed attempt.
+func without(s ledger.Settlement, f record.Failure) ledger.Settlement {
 	s.Upserts = nil
-	s.Fact = record.Fact{Event: record.Failed, Failure: record.Failure{
-		Class: record.ClassData, Code: "upsert_refused", Message: ledger.DataFaultText(err),
-	}}
+	s.Fact = record.Fact{Event: record.Failed, Failure: f}
 	return s
 }

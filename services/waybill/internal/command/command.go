@@ -33,6 +33,7 @@ import (
 	"waybill.internal/pkg/daemon"
 	"waybill.internal/pkg/integration"
 	"waybill.internal/pkg/telemetry"
+	"waybill.internal/services/waybill/internal/console"
 )
 
 // The exit codes of the package comment.
@@ -109,7 +110,7 @@ func Main(ctx context.Context, args []string, around Surroundings) (code int) {
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(around.Stderr, "waybill: %v; see waybill --help\n", err)
+		fmt.Fprintf(around.Stderr, "waybill: %s; see waybill --help\n", console.CleanLines(err.Error()))
 		return exitUsage
 	}
 	err = parsed.Run(&invocation{Surroundings: around, ctx: ctx, json: all.JSON})
@@ -117,7 +118,7 @@ func Main(ctx context.Context, args []string, around Surroundings) (code int) {
 		return 0
 	}
 	if text := err.Error(); text != "" {
-		fmt.Fprintf(around.Stderr, "waybill: %s\n", telemetry.Scrub(text))
+		fmt.Fprintf(around.Stderr, "waybill: %s\n", console.CleanLines(telemetry.Scrub(text)))
 	}
 	return exitCode(ctx, err)
 }

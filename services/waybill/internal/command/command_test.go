@@ -114,3 +114,12 @@ func TestCheck(t *testing.T) {
 		t.Errorf("an empty folder: exit code %d: %s", code, errs)
 	}
 }
+
+func TestErrorsReachTheTerminalClean(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"check", "no\x1b[2Jfile"}, {"audit", "--no\x1b[2Jflag"}} {
+		if code, _, errs := line(t, nil, args...); code != 2 || strings.Contains(errs, "\x1b") || !strings.Contains(errs, "no [2J") {
+			t.Errorf("%q: exit code %d: %q", args, code, errs)
+		}
+	}
+}

@@ -95,21 +95,35 @@ func (c deadListCommand) write(w io.Writer, b *book, reasons []ledger.Reason, li
 	}
 	total := histogram(w, reasons, b.Now())
 	fmt.Fprintf(w, "  %s in all\n\n", plural(total, "record", "records"))
-	writeRecords(w, list, b)
+	c.writeRecords(w, list, b)
 	if more > 0 {
 		fmt.Fprintf(w, "  … and %s: raise --limit or filter\n", plural(more, "more", "more"))
 	}
 	fmt.Fprintf(w, "\nwaybill dead show ID says more; waybill dead requeue --kind %s --all --dry-run says what a requeue would do.\n", c.Kind)
 }
 
-func writeRecords(w io.Writer, list []ledger.Waiting, b *book) {
+func (c deadListCommand) writeRecords(w io.Writer, list []ledger.Waiting, b *book) {
 	table := console.NewTable("record", "integration", "key", ">attempts", ">waits", "why")
 	for _, l := range list {
 		r := l.Record
 		table.Row(r.ID, r.Integration, console.Short(r.Key, 40), r.Attempt, console.Duration(b.Now().Sub(l.Since)),
-			console.Short(why(string(r.Failure.Class), r.Failure.Code, r.Failure.Message), 80))
+			console.Short(whyWaits(record.Wait(c.Kind), r), 80))
 	}
 	table.Write(w, "  ")
+}
+
+// whyWaits says why a record waits for a person: what failed, or that the
+// partner did not confirm how it ended, be it well.
+func whyWaits(kind record.Wait, r record.Record) string {
+	failed := why(string(r.Failure.Class), r.Failure.Code, r.Failure.Message)
+	if kind != record.WaitUnacknowledged {
+		return failed
+	}
+	text := fmt.Sprintf("the partner did not confirm outcome %d (%s)", r.Outcome.Number, plural(int64(r.Outcome.Try), "try", "tries"))
+	if failed != "" {
+		text += "; " + failed
+	}
+	return text
 }
 
 type deadShowCommand struct {
@@ -132,8 +146,8 @@ func (c deadShowCommand) Run(in *invocation) error {
 	if err != nil {
 		return err
 	}
-	if f.interaction != nil {
-		return problem(fmt.Errorf("%s is a request that was %s, not a record; waybill trace %s shows it", c.ID, f.interaction.Kind, c.ID))
+	if what := f.recordless(); what != "" {
+		return problem(fmt.Errorf("%s is %s, not a record; waybill trace %s shows it", c.ID, what, c.ID))
 	}
 	t, err := b.Trace(in.ctx, f.record.ID)
 	if err != nil {

@@ -170,8 +170,8 @@ func (in *invocation) plan(b *book, flags actFlags, event record.Event) (requeue
 		if err != nil {
 			return requeue.Plan{}, err
 		}
-		if f.interaction != nil {
-			return requeue.Plan{}, problem(fmt.Errorf("%s is a request that was %s, not a record", name, f.interaction.Kind))
+		if what := f.recordless(); what != "" {
+			return requeue.Plan{}, problem(fmt.Errorf("%s is %s, not a record; nothing was done", name, what))
 		}
 		if err := allowed(f.record, event); err != nil {
 			return requeue.Plan{}, problem(fmt.Errorf("%w; nothing was done", err))
@@ -209,13 +209,21 @@ func writePlan(w io.Writer, v actView, plan requeue.Plan, now time.Time) {
 	histogram(w, plan.Reasons, now)
 	fmt.Fprintln(w, "\n  for example")
 	for _, r := range plan.Sample {
-		fmt.Fprintf(w, "    %s  %s  %s\n", r.ID, console.Short(r.Key, 40), console.Short(why(string(r.Failure.Class), r.Failure.Code, r.Failure.Message), 80))
+		fmt.Fprintf(w, "    %s  %s  %s\n", r.ID, console.Short(r.Key, 40), console.Short(whyWaits(waitOf(v.Event), r), 80))
 	}
 	if v.Unknown > 0 {
 		fmt.Fprintf(w, "\n  %s ended without an answer: the third party may have done it; the call is repeated with the same Idempotency-Key\n",
 			plural(v.Unknown, "last call", "last calls"))
 	}
 	fmt.Fprintf(w, "\n  at least %s at this --rate\n", console.Duration(time.Duration(v.Expected*float64(time.Second))))
+}
+
+// waitOf is the kind of what an act takes up: only what was not confirmed is told again.
+func waitOf(event record.Event) record.Wait {
+	if event == record.SendRequeued {
+		return record.WaitUnacknowledged
+	}
+	return record.WaitDead
 }
 
 // verb says what an act does to records.

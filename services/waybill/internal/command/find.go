@@ -12,11 +12,24 @@ import (
 // maxNameBytes bounds what is searched for: no id and no key is longer.
 const maxNameBytes = record.MaxKeyBytes
 
-// found is what a name stands for: a record, or an interaction without one.
+// found is what a name stands for: a record, an interaction without one, or a file.
 type found struct {
 	record      record.Record
 	by          string
 	interaction *ledger.Interaction
+	file        *ledger.FileStory
+}
+
+// recordless says what a name stands for that is no record's, "" if it is one's.
+func (f found) recordless() string {
+	switch {
+	case f.interaction != nil:
+		return "a request that was " + f.interaction.Kind
+	case f.file != nil:
+		return "a file of " + f.file.Integration
+	default:
+		return ""
+	}
 }
 
 // find looks a name up as record id, tracking id and idempotency key, in this order.
@@ -52,6 +65,14 @@ func (in *invocation) findID(b *book, id record.ID) (found, error) {
 	}
 	if r, ok := records[id]; ok {
 		return found{record: r, by: "record id"}, nil
+	}
+	// Before the records: those that a file's rows became carry its tracking id.
+	file, err := b.FileByTracking(in.ctx, id)
+	if err == nil {
+		return found{by: "tracking id", file: &file}, nil
+	}
+	if !errors.Is(err, ledger.ErrNotFound) {
+		return found{}, err
 	}
 	interaction, known, err := b.Interaction(in.ctx, id)
 	if err != nil {

@@ -31,7 +31,7 @@ func (in *invocation) print(document any, text func(io.Writer)) error {
 
 // warn is for what does not stop the command.
 func (in *invocation) warn(format string, args ...any) {
-	fmt.Fprintf(in.Stderr, "waybill: "+format+"\n", args...)
+	fmt.Fprintf(in.Stderr, "waybill: %s\n", console.CleanLines(fmt.Sprintf(format, args...)))
 }
 
 // recordView is a record as commands print it.

@@ -31,8 +31,8 @@ func (c receiptCommand) Run(in *invocation) error {
 	if err != nil {
 		return err
 	}
-	if f.interaction != nil {
-		return problem(fmt.Errorf("%s is a request that was %s: it has no receipt; waybill trace %s shows it", c.ID, f.interaction.Kind, c.ID))
+	if what := f.recordless(); what != "" {
+		return problem(fmt.Errorf("%s is %s: it has no receipt; waybill trace %s shows it", c.ID, what, c.ID))
 	}
 	view := viewOf(f.record)
 	return in.print(view, func(w io.Writer) {

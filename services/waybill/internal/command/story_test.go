@@ -100,3 +100,48 @@ func TestAuditTable(t *testing.T) {
 	view.write(&out)
 	golden(t, "audit.txt", out.String())
 }
+
+func TestFile(t *testing.T) {
+	t.Parallel()
+	end := at(2000)
+	f := ledger.FileStory{Name: "orders\x1b[31m.csv", Integration: "shop", Source: "file", Size: 123456, State: "failed", Rows: 1200, Received: 1100, Rejected: 3, Duplicates: 100,
+		Error: "line 1202 has no end\x1b[2J", StartedAt: at(0), EndedAt: &end}
+	var out strings.Builder
+	fileViewOf(f).write(&out, at(62000))
+	golden(t, "file.txt", out.String())
+	f.State = "reading" // dropped again
+	if v := fileViewOf(f); v.EndedAt != nil {
+		t.Errorf("it is read, and ended at %s", v.EndedAt)
+	}
+}
+
+func TestWhyItWaits(t *testing.T) {
+	t.Parallel()
+	told := record.Record{State: record.Processed, Outcome: record.Outcome{Number: 2, State: record.Unacknowledged, Try: 3}}
+	refused := told
+	refused.State, refused.Outcome.Try = record.Rejected, 1
+	refused.Failure = record.Failure{Class: record.ClassData, Code: "invalid"}
+	for _, c := range []struct {
+		kind record.Wait
+		of   record.Record
+		want string
+	}{
+		{record.WaitUnacknowledged, told, "the partner did not confirm outcome 2 (3 tries)"},
+		{record.WaitUnacknowledged, refused, "the partner did not confirm outcome 2 (1 try); data/invalid"},
+		{record.WaitDead, refused, "data/invalid"},
+	} {
+		if got := whyWaits(c.kind, c.of); got != c.want {
+			t.Errorf("%s: %q, want %q", c.kind, got, c.want)
+		}
+	}
+}
+
+func TestWarningsAreClean(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	in := &invocation{Surroundings: Surroundings{Stderr: &out}}
+	in.warn("cannot be read: %v", "a\x1b[31m\nb")
+	if got, want := out.String(), "waybill: cannot be read: a [31m\nb\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

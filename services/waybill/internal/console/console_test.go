@@ -88,3 +88,10 @@ func TestProgressOnATerminalIsRedrawn(t *testing.T) {
 		t.Errorf("progress: %q, want %q", out.String(), want)
 	}
 }
+
+func TestCleanLines(t *testing.T) {
+	t.Parallel()
+	if got, want := console.CleanLines("one\x1b[31m\r\n\ttwo\u009b2J\n"), "one [31m \n two 2J\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

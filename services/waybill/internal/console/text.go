@@ -61,6 +61,15 @@ func Clean(text string) string {
 	}, text)
 }
 
+// CleanLines is Clean for each line of a text: only its line breaks are kept.
+func CleanLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = Clean(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
 // Short is Clean, cut to at most limit characters.
 func Short(text string, limit int) string {
 	runes := []rune(Clean(text))
