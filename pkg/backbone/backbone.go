@@ -20,6 +20,7 @@ import (
 	"waybill.internal/pkg/integration"
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/pkg/outbox"
+	"waybill.internal/pkg/record"
 	"waybill.internal/pkg/stream"
 	"waybill.internal/pkg/telemetry"
 )
@@ -125,7 +126,9 @@ func Open(ctx context.Context, env *daemon.Env, c Config) (*Backbone, error) {
 	}
 	b.Sessions = ledger.NewSessions(b.Ledger, env.Name, env.Log)
 	b.Producer = b.Kafka.NewProducer(stream.ProducerConfig{})
-	b.Publisher, err = outbox.New(b.Ledger, b.Producer, c.Kafka.Prefix, env.Log)
+	b.Publisher, err = outbox.New(b.Ledger, b.Producer, c.Kafka.Prefix, env.Log, outbox.Broken(func(id record.ID, err error) {
+		env.Alerts.Alert(telemetry.Problem{Kind: telemetry.KindPart, Code: "record_unencodable", Message: err.Error(), Records: []string{id.String()}, Repair: "waybill trace " + id.String()})
+	}))
 	return b, err
 }
 

@@ -12,6 +12,7 @@ package outbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -33,8 +34,9 @@ const (
 	// markInterval is how long acknowledged batches are gathered before they are marked.
 	// Nobody waits for a mark; without one the batch is only published again after a crash.
 	markInterval = 100 * time.Millisecond
-	// payloadsAtOnce bounds the payloads read in one statement.
-	payloadsAtOnce = 200
+	// payloadsAtOnce bounds the payloads read in one statement: bodies that go by
+	// reference are dropped after each.
+	payloadsAtOnce = 32
 	tidyTimeout    = 3 * time.Second
 	// maxJobs bounds the batches that wait or are under way.
 	maxJobs = 2048
@@ -46,6 +48,7 @@ type Publisher struct {
 	producer *stream.Producer
 	prefix   string
 	log      *zap.Logger
+	broken   func(record.ID, error)
 	slots    chan struct{}
 	marks    *groupcommit.Group[ledger.Published, struct{}]
 
@@ -58,9 +61,21 @@ type Publisher struct {
 	jobs   sync.WaitGroup
 }
 
+// Option of New.
+type Option func(*Publisher)
+
+// Broken is told, beside the log, of each record that no message can be made of:
+// its record stays in the ledger, and a person must look. It must not block.
+func Broken(f func(id record.ID, err error)) Option {
+	return func(p *Publisher) { p.broken = f }
+}
+
 // New makes a publisher; Close waits for what is under way.
-func New(l *ledger.Ledger, producer *stream.Producer, prefix string, log *zap.Logger) (*Publisher, error) {
+func New(l *ledger.Ledger, producer *stream.Producer, prefix string, log *zap.Logger, options ...Option) (*Publisher, error) {
 	p := &Publisher{ledger: l, producer: producer, prefix: prefix, log: log, slots: make(chan struct{}, maxUnderWay)}
+	for _, o := range options {
+		o(p)
+	}
 	var err error
 	p.marks, err = groupcommit.New(groupcommit.Config[ledger.Published, struct{}]{
 		Commit: p.mark, MaxItems: 1000, QueueItems: 2 * maxJobs, Interval: markInterval, LowInterval: markInterval,
@@ -77,11 +92,14 @@ func New(l *ledger.Ledger, producer *stream.Producer, prefix string, log *zap.Lo
 // Enqueue publishes batches in the background. It never blocks: what finds no
 // room is the relay's. source gives the bytes of an item's record; it is called
 // before Enqueue returns.
+//
+// A record that cannot be encoded is left out of its batch: it stays in the
+// ledger, and the re-driver tries it in a batch of its own. A batch of nothing
+// else is not marked: the relay tries it again, a minute apart, until it is mended.
 func (p *Publisher) Enqueue(batches []ledger.Batch, source func(ledger.Item) Source) {
 	for _, b := range batches {
-		messages, size, err := encode(b, source)
-		if err != nil { // an invariant is broken: the re-driver cannot do better, so it must be seen
-			p.log.Error("a batch cannot be encoded; its records stay in the ledger", zap.Stringer("batch", b.ID), zap.String("topic", b.Topic), zap.Error(err))
+		messages, size := encode(b, source, func(id record.ID, err error) { p.leaveOut(b, id, err) })
+		if len(messages) == 0 && len(b.Items) > 0 {
 			continue
 		}
 		if !p.reserve(size) {
@@ -92,19 +110,32 @@ func (p *Publisher) Enqueue(batches []ledger.Batch, source func(ledger.Item) Sou
 	}
 }
 
-// EnqueueStored is Enqueue with the payloads read from the ledger.
+// leaveOut makes a record seen that cannot be encoded: an invariant is broken, and
+// trying again does not mend it.
+func (p *Publisher) leaveOut(b ledger.Batch, id record.ID, err error) {
+	p.log.Error("a record cannot be encoded and is left out of its batch; it stays in the ledger", zap.Stringer("record", id),
+		zap.Stringer("batch", b.ID), zap.String("topic", b.Topic), zap.Error(err))
+	if p.broken != nil {
+		p.broken(id, err)
+	}
+}
+
+// EnqueueStored is Enqueue with the payloads read from the ledger. A batch whose
+// payloads cannot be read is the relay's; the error names it, and the others go on.
 func (p *Publisher) EnqueueStored(ctx context.Context, batches []ledger.Batch) error {
+	var failed []error
 	for _, b := range batches {
 		payloads := make(map[record.ID]ledger.Payload, len(b.Items))
 		if b.Topic != string(record.TopicResult) {
 			if err := p.read(ctx, b, payloads); err != nil {
 				p.handOver(b.ID)
-				return err
+				failed = append(failed, fmt.Errorf("batch %s for %s: %w", b.ID, b.Topic, err))
+				continue
 			}
 		}
 		p.Enqueue([]ledger.Batch{b}, func(i ledger.Item) Source { return Source{Payload: payloads[i.Record.ID]} })
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 func (p *Publisher) read(ctx context.Context, b ledger.Batch, into map[record.ID]ledger.Payload) error {

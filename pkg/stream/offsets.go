@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -18,6 +20,37 @@ func (o Offsets) set(topic string, partition int, offset int64) {
 		o[topic] = map[int]int64{}
 	}
 	o[topic][partition] = offset
+}
+
+// TopicErrors says which topics could not be read, and why. What comes with it
+// holds all the others, whole: a topic that is in neither does not exist.
+type TopicErrors map[string]error
+
+// Error names the first topic, in the order of their names, and counts the rest.
+func (e TopicErrors) Error() string {
+	names := slices.Sorted(maps.Keys(e))
+	if len(names) == 0 {
+		return "no topic failed"
+	}
+	first := fmt.Sprintf("topic %s: %v", names[0], e[names[0]])
+	if len(names) == 1 {
+		return first
+	}
+	return fmt.Sprintf("%s (and %d more topics)", first, len(names)-1)
+}
+
+// Unwrap gives every topic's error.
+func (e TopicErrors) Unwrap() []error { return slices.Collect(maps.Values(e)) }
+
+// in leaves out of offsets what failed, and is nil if nothing did.
+func (e TopicErrors) in(offsets Offsets) error {
+	if len(e) == 0 {
+		return nil
+	}
+	for topic := range e {
+		delete(offsets, topic)
+	}
+	return e
 }
 
 // Admin reads and resets offsets and looks at topics. Every call needs a context
@@ -46,10 +79,40 @@ func (a *Admin) partitions(ctx context.Context, topics []string) (cluster, error
 	return readCluster(ctx, a.transport, a.factory.address(), topics, true)
 }
 
+// untold are the topics that brokers know but tell nothing of now. known must be
+// what partitions answered.
+func (a *Admin) untold(ctx context.Context, topics []string, known cluster) (TopicErrors, error) {
+	failed := TopicErrors{}
+	var missing []string
+	for _, topic := range topics {
+		if known.leaders[topic] == nil {
+			missing = append(missing, topic)
+		}
+	}
+	if len(missing) == 0 {
+		return failed, nil
+	}
+	meta, err := a.client.Metadata(ctx, &kafka.MetadataRequest{Topics: missing})
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range meta.Topics {
+		if t.Error != nil && !errors.Is(t.Error, kafka.UnknownTopicOrPartition) {
+			failed[t.Name] = t.Error
+		}
+	}
+	return failed, nil
+}
+
 // Committed is what the group has committed. A topic that does not exist, and a
-// partition nothing was committed for, is absent.
+// partition nothing was committed for, is absent. With TopicErrors come the
+// offsets of the topics that could be read.
 func (a *Admin) Committed(ctx context.Context, group string, topics []string) (Offsets, error) {
 	known, err := a.partitions(ctx, topics)
+	if err != nil {
+		return nil, fmt.Errorf("committed offsets of group %s: %w", group, err)
+	}
+	failed, err := a.untold(ctx, topics, known)
 	if err != nil {
 		return nil, fmt.Errorf("committed offsets of group %s: %w", group, err)
 	}
@@ -61,11 +124,11 @@ func (a *Admin) Committed(ctx context.Context, group string, topics []string) (O
 		}
 	}
 	if len(request) == 0 {
-		return out, nil
+		return out, failed.in(out)
 	}
 	res, err := a.fetchCommitted(ctx, group, request)
 	if errors.Is(err, kafka.GroupIdNotFound) {
-		return out, nil // it has never committed anything
+		return out, failed.in(out) // it has never committed anything
 	}
 	if err != nil {
 		return nil, fmt.Errorf("committed offsets of group %s: %w", group, err)
@@ -75,13 +138,13 @@ func (a *Admin) Committed(ctx context.Context, group string, topics []string) (O
 			switch {
 			case errors.Is(p.Error, kafka.UnknownTopicOrPartition):
 			case p.Error != nil:
-				return nil, fmt.Errorf("committed offset of group %s for %s[%d]: %w", group, topic, p.Partition, p.Error)
+				failed[topic] = fmt.Errorf("committed offset of group %s for partition %d: %w", group, p.Partition, p.Error)
 			case p.CommittedOffset >= 0:
 				out.set(topic, p.Partition, p.CommittedOffset)
 			}
 		}
 	}
-	return out, nil
+	return out, failed.in(out)
 }
 
 // A coordinator that just moved, or whose topic is just being made, says so for a moment.
@@ -108,12 +171,14 @@ func (a *Admin) fetchCommitted(ctx context.Context, group string, request map[st
 	}
 }
 
-// Ends is the offset after the last message of each partition.
+// Ends is the offset after the last message of each partition. A topic that does
+// not exist is absent; with TopicErrors come those that could be read whole.
 func (a *Admin) Ends(ctx context.Context, topics []string) (Offsets, error) {
 	return a.list(ctx, topics, kafka.LastOffset)
 }
 
-// Starts is the offset of the earliest message of each partition.
+// Starts is the offset of the earliest message of each partition. A topic that does
+// not exist is absent; with TopicErrors come those that could be read whole.
 func (a *Admin) Starts(ctx context.Context, topics []string) (Offsets, error) {
 	return a.list(ctx, topics, kafka.FirstOffset)
 }
@@ -123,15 +188,23 @@ func (a *Admin) list(ctx context.Context, topics []string, which int64) (Offsets
 	if err != nil {
 		return nil, fmt.Errorf("offsets of topics: %w", err)
 	}
+	failed, err := a.untold(ctx, topics, known)
+	if err != nil {
+		return nil, fmt.Errorf("offsets of topics: %w", err)
+	}
 	request := map[string][]kafka.OffsetRequest{}
 	for topic, leaders := range known.leaders {
+		if p := slices.Index(leaders, -1); p >= 0 {
+			failed[topic] = fmt.Errorf("partition %d: %w", p, kafka.LeaderNotAvailable)
+			continue
+		}
 		for p := range leaders {
 			request[topic] = append(request[topic], kafka.OffsetRequest{Partition: p, Timestamp: which})
 		}
 	}
 	out := Offsets{}
 	if len(request) == 0 {
-		return out, nil
+		return out, failed.in(out)
 	}
 	res, err := a.client.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: request})
 	if err != nil {
@@ -146,13 +219,18 @@ func (a *Admin) list(ctx context.Context, topics []string, which int64) (Offsets
 			switch {
 			case errors.Is(p.Error, kafka.UnknownTopicOrPartition):
 			case p.Error != nil:
-				return nil, fmt.Errorf("offset of %s[%d]: %w", topic, p.Partition, p.Error)
+				failed[topic] = fmt.Errorf("offset of partition %d: %w", p.Partition, p.Error)
 			default:
 				out.set(topic, p.Partition, offset)
 			}
 		}
 	}
-	return out, nil
+	for topic, asked := range request {
+		if n := len(out[topic]); n > 0 && n < len(asked) && failed[topic] == nil {
+			failed[topic] = fmt.Errorf("%d of %d partitions are known: %w", n, len(asked), kafka.UnknownTopicOrPartition)
+		}
+	}
+	return out, failed.in(out)
 }
 
 // Lag is how many messages of each topic the group has not done yet.

@@ -133,8 +133,14 @@ func newRedriver(b *backbone.Backbone, c Config, admin *stream.Admin, env *daemo
 		}
 		groups[b.Topics.Group(lane)] = names
 	}
+	known := map[string]bool{"result": true}
+	for _, lane := range b.Lanes {
+		for _, topic := range b.Topics.OfLane(lane) {
+			known[strings.TrimPrefix(topic, b.Topics.Prefix+".")] = true
+		}
+	}
 	return redrive.New(redrive.Config{Ledger: b.Ledger, Publisher: b.Publisher, Sessions: b.Sessions, Kafka: admin, Prefix: b.Topics.Prefix,
-		Groups: groups, Log: env.Log, Observe: w.redriven})
+		Groups: groups, Known: func(topic string) bool { return known[topic] }, Log: env.Log, Observe: w.redriven})
 }
 
 // checkFuncs finds custom steps that this binary does not hold, before a record does.

@@ -23,6 +23,10 @@ import (
 // claimLimit bounds one claim; it is shorter than a session without a renewal.
 const claimLimit = 5 * time.Second
 
+// sleepSlice is how long a wait for a due time goes on before it is reckoned again:
+// the ledger's clock may have been set, and our estimate of it with it.
+const sleepSlice = 5 * time.Second
+
 // Claimed is a record that this process holds, with what its message carried.
 type Claimed struct {
 	Record  record.Record
@@ -142,11 +146,11 @@ func (c *Claimer) read(ctx context.Context, messages []stream.Message) ([]envelo
 			}
 			continue
 		}
-		if wait := e.DueAt.Sub(c.Ledger.Now()); !e.DueAt.IsZero() && wait > 0 {
+		if !e.DueAt.IsZero() && e.DueAt.After(c.Ledger.Now()) {
 			if len(list) > 0 {
 				return list, i, nil
 			}
-			if err := sleep(ctx, wait); err != nil {
+			if err := sleepUntil(ctx, e.DueAt, c.Ledger.Now); err != nil {
 				return nil, i, err
 			}
 		}
@@ -160,6 +164,19 @@ type envelope struct {
 	stream.Record
 	origin   stream.Message
 	position int // in the messages of this call
+}
+
+// sleepUntil returns when now, asked every sleepSlice, has reached due.
+func sleepUntil(ctx context.Context, due time.Time, now func() time.Time) error {
+	for {
+		wait := due.Sub(now())
+		if wait <= 0 {
+			return nil
+		}
+		if err := sleep(ctx, min(wait, sleepSlice)); err != nil {
+			return err
+		}
+	}
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

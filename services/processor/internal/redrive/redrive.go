@@ -12,7 +12,6 @@ package redrive
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -39,9 +38,18 @@ const (
 	absentRounds = 2
 	// clockMargin is how wrong our estimate of the ledger's clock may be.
 	clockMargin = time.Second
+	// abandonedAfter is how long a batch must have been due on a topic that nobody
+	// reads before its records go out to the topic of today. Processors of an older
+	// version, which may read it still, are given this long to do so.
+	abandonedAfter = 2 * time.Minute
+	// lookTimeout bounds the questions to Kafka, so that a round has time for the rest.
+	lookTimeout = 10 * time.Second
+	// stepsBlind is stepsPerRound while Kafka cannot be asked: it may still take messages.
+	stepsBlind = 1
 )
 
-// Kafka is what the re-driver asks of the brokers.
+// Kafka is what the re-driver asks of the brokers. With stream.TopicErrors come
+// the offsets of the topics that could be read.
 type Kafka interface {
 	// Committed offsets of a group by topic and partition; unknown topics are absent.
 	Committed(ctx context.Context, group string, topics []string) (stream.Offsets, error)
@@ -60,7 +68,10 @@ type Config struct {
 	Prefix    string
 	// Groups maps a consumer group to the topics it reads, without the prefix.
 	Groups map[string][]string
-	Log    *zap.Logger
+	// Known says whether the topic, without the prefix, is one that this installation
+	// still reads, here or elsewhere. Nil: every topic is.
+	Known func(topic string) bool
+	Log   *zap.Logger
 	// Observe is told how many records of a kind were sent out again: relayed, released, lost, taken_over.
 	Observe func(kind string, records int)
 }
@@ -76,6 +87,9 @@ type Redriver struct {
 
 // New makes a Redriver.
 func New(c Config) *Redriver {
+	if c.Known == nil {
+		c.Known = func(string) bool { return true }
+	}
 	return &Redriver{Config: c, suspect: map[string]int{}, seen: map[string][]int64{}}
 }
 
@@ -112,15 +126,15 @@ func (r *Redriver) round(ctx context.Context) error {
 	}
 	err = r.release(ctx, session.ID)
 	positions, kafkaErr := r.positions(ctx)
-	if kafkaErr != nil { // Kafka is down: nothing can be published or judged now
-		return errors.Join(err, kafkaErr)
+	if kafkaErr != nil { // nothing can be judged now, but perhaps published
+		return errors.Join(err, kafkaErr, r.relay(ctx, session.ID, stepsBlind))
 	}
-	return errors.Join(err, r.relay(ctx, session.ID), r.lost(ctx, session.ID, positions))
+	return errors.Join(err, positions.unread(), r.relay(ctx, session.ID, stepsPerRound), r.lost(ctx, session.ID, positions))
 }
 
 // relay publishes batches whose process did not.
-func (r *Redriver) relay(ctx context.Context, session int64) error {
-	for range stepsPerRound {
+func (r *Redriver) relay(ctx context.Context, session int64, steps int) error {
+	for range steps {
 		batches, err := r.Ledger.TakeUnpublished(ctx, session, relayAtOnce)
 		if err != nil {
 			return err
@@ -183,7 +197,7 @@ func (r *Redriver) lost(ctx context.Context, session int64, p positions) error {
 		var ids []ledger.BatchID
 		for _, b := range page {
 			r.cursor = b.ID
-			if p.passed(b) {
+			if p.passed(b, r.Known) {
 				ids = append(ids, b.ID)
 			}
 		}
@@ -214,126 +228,4 @@ func (r *Redriver) lookInto(ctx context.Context, session int64, ids []ledger.Bat
 		}
 	}
 	return nil
-}
-
-// positions is where topics and groups stand, at one moment.
-type positions struct {
-	asOf                    time.Time          // by the ledger's clock, before Kafka was asked
-	ends, starts, committed map[string][]int64 // by topic, without the prefix
-	epochs                  map[string]int
-}
-
-func (r *Redriver) positions(ctx context.Context) (positions, error) {
-	p := positions{committed: map[string][]int64{}, asOf: r.Ledger.Now()}
-	var topics []string
-	for group, names := range r.Groups {
-		full := make([]string, len(names))
-		for i, name := range names {
-			full[i] = r.Prefix + "." + name
-		}
-		offsets, err := r.Kafka.Committed(ctx, group, full)
-		if err != nil {
-			return p, fmt.Errorf("committed offsets of group %s: %w", group, err)
-		}
-		for topic, list := range r.flat(offsets, names) {
-			p.committed[topic] = list
-		}
-		topics = append(topics, names...)
-	}
-	full := make([]string, len(topics))
-	for i, name := range topics {
-		full[i] = r.Prefix + "." + name
-	}
-	ends, err := r.Kafka.Ends(ctx, full)
-	if err != nil {
-		return p, fmt.Errorf("end offsets: %w", err)
-	}
-	starts, err := r.Kafka.Starts(ctx, full)
-	if err != nil {
-		return p, fmt.Errorf("start offsets: %w", err)
-	}
-	p.ends, p.starts = r.flat(ends, topics), r.flat(starts, topics)
-	p.epochs, err = r.Ledger.SeeTopics(ctx, r.confirmed(p.ends))
-	return p, err
-}
-
-// flat turns offsets by topic and partition into lists by topic; a topic that
-// is absent has an empty list.
-func (r *Redriver) flat(offsets stream.Offsets, topics []string) map[string][]int64 {
-	lists := make(map[string][]int64, len(topics))
-	for _, name := range topics {
-		byPartition := offsets[r.Prefix+"."+name]
-		list := make([]int64, len(byPartition))
-		for partition, offset := range byPartition {
-			for len(list) <= partition {
-				list = append(list, 0)
-			}
-			list[partition] = offset
-		}
-		lists[name] = list
-	}
-	return lists
-}
-
-// confirmed leaves out topics that are missing or look shorter than they were,
-// until they have looked so absentRounds times in a row; until then their former
-// ends stand in for them.
-func (r *Redriver) confirmed(ends map[string][]int64) map[string][]int64 {
-	sure := make(map[string][]int64, len(ends))
-	for topic, list := range ends {
-		if len(list) == 0 || shorter(list, r.seen[topic]) {
-			if r.suspect[topic]++; r.suspect[topic] < absentRounds {
-				ends[topic] = r.seen[topic]
-				continue
-			}
-		}
-		r.suspect[topic] = 0
-		r.seen[topic] = list
-		sure[topic] = list
-	}
-	return sure
-}
-
-func shorter(now, was []int64) bool {
-	for partition, end := range was {
-		if at(now, partition) < end {
-			return true
-		}
-	}
-	return false
-}
-
-func at(list []int64, i int) int64 {
-	if i < len(list) {
-		return list[i]
-	}
-	return 0
-}
-
-// passed reports whether every message of the batch was consumed or is gone.
-func (p positions) passed(b ledger.PublishedBatch) bool {
-	if _, known := p.ends[b.Topic]; !known {
-		return false // a lane that this processor does not serve: its own processors watch it
-	}
-	if b.At.After(p.asOf.Add(-clockMargin)) {
-		return false // it may have been written after Kafka was asked
-	}
-	if b.Epoch < p.epochs[b.Topic] {
-		return true
-	}
-	for partition, end := range b.Ends {
-		if end < 0 {
-			continue
-		}
-		logEnd := at(p.ends[b.Topic], partition)
-		committed := at(p.committed[b.Topic], partition)
-		if committed > logEnd {
-			committed = 0 // of a topic that existed before this one
-		}
-		gone := logEnd < end || at(p.starts[b.Topic], partition) >= end
-		if !gone && committed < end {
-			return false
-		}
-	}
-	return true
 }
