@@ -6,6 +6,7 @@
 // journals of all sides and by the ledger.
 //
 //	go run ./test/torture -seed 1 -minutes 10 [-rate 200] [-out DIR] [-report docs/reliability.md]
+//	go run ./test/torture -results DIR/results.json -report docs/reliability.md
 //	go run ./test/torture -minutes 0 -wiped 50000 -backlog 1000000 -rewound 5000
 //
 // -minutes 0 leaves the torture itself out; -wiped, -backlog and -rewound add
@@ -58,7 +59,8 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	p := &program{to: os.Stdout, began: time.Now()}
-	var report string
+	var report, earlier string
+	flag.StringVar(&earlier, "results", "", "results.json of an earlier run: nothing is run, -report is written from it")
 	flag.Uint64Var(&p.seed, "seed", 1, "decides the faults, the load and how the parties behave")
 	flag.Float64Var(&p.minutes, "minutes", 10, "how long faults happen; 0: only the other phases")
 	flag.IntVar(&p.rate, "rate", 200, "requests a second, with bursts of three times that")
@@ -70,7 +72,13 @@ func run() int {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	results, err := p.all(ctx)
+	var results *Results
+	var err error
+	if earlier != "" {
+		results, err = readResults(earlier)
+	} else {
+		results, err = p.all(ctx)
+	}
 	if err == nil && report != "" {
 		err = results.report(report)
 	}
@@ -78,7 +86,9 @@ func run() int {
 		fmt.Fprintln(os.Stderr, "torture:", err)
 		return 2
 	}
-	p.say("results in %s", p.out)
+	if earlier == "" {
+		p.say("results in %s", p.out)
+	}
 	if results.Verdict != "ok" {
 		return 1
 	}

@@ -134,6 +134,19 @@ func (t *Torture) byKind() []times {
 	return list
 }
 
+// readResults reads what an earlier run wrote.
+func readResults(path string) (*Results, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	r := &Results{}
+	if err := json.Unmarshal(raw, r); err != nil {
+		return nil, fmt.Errorf("%s is no results.json of a run: %w", path, err)
+	}
+	return r, nil
+}
+
 const (
 	sectionBegin = "<!-- torture:begin (written by `make torture TORTURE_ARGS=\"-report docs/reliability.md\"`) -->"
 	sectionEnd   = "<!-- torture:end -->"
