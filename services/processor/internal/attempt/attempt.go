@@ -124,8 +124,7 @@ func unusable(err error, r record.Record, code string) error {
 }
 
 func (w *Worker) settle(c claim.Claimed, result steps.Result, started time.Time) {
-	// Not the attempt's context: what was done must be written while the session lives.
-	settled, err := w.Settler.Settle(c.Session.Context(), settle.Item{
+	settled, err := w.Settler.Settle(settle.Item{
 		Session: c.Session, Source: outbox.Source{Payload: c.Payload, Origin: c.Origin},
 		Settlement: ledger.Settlement{ID: c.Record.ID, Fence: c.Record.Fence, Fact: result.Fact, Upserts: result.Upserts, Interactions: result.Interactions,
 			History: ledger.History{Kind: ledger.ProcessHistory, Steps: result.State, StartedAt: started}},

@@ -88,7 +88,9 @@ func (s *Settler) commit(ctx context.Context, items []Item) ([]ledger.Settled, e
 // lapsed: then the claim is somebody else's, who does the work again. Values
 // that the table refuses reject the record instead; a table that cannot be
 // written at all fails the attempt.
-func (s *Settler) Settle(ctx context.Context, item Item) (ledger.Settled, error) {
+func (s *Settler) Settle(item Item) (ledger.Settled, error) {
+	// Not an attempt's context: what was done must be written while the session lives.
+	ctx := item.Session.Context()
 	wait := firstRetry
 	for {
 		settled, err := s.group.Do(ctx, item)
@@ -109,8 +111,6 @@ func (s *Settler) Settle(ctx context.Context, item Item) (ledger.Settled, error)
 		s.log.Warn("a settlement failed and is tried again while the session lives", zap.Stringer("record", item.Settlement.ID), zap.Error(err))
 		select {
 		case <-ctx.Done():
-			return ledger.Settled{}, fmt.Errorf("settle record %s: %w", item.Settlement.ID, err)
-		case <-item.Session.Context().Done():
 			return ledger.Settled{}, fmt.Errorf("settle record %s: the session has lapsed: %w", item.Settlement.ID, err)
 		case <-time.After(wait):
 		}
