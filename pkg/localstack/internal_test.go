@@ -95,6 +95,22 @@ func TestPortsAreReservedAndRemembered(t *testing.T) {
 	}
 }
 
+func TestAReservedPortIsGivenOnce(t *testing.T) {
+	t.Parallel()
+	given := map[string]bool{}
+	for range 300 {
+		address, release, err := ReservePort()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer release()
+		if given[address] {
+			t.Fatalf("%s was given twice", address)
+		}
+		given[address] = true
+	}
+}
+
 // Only this test may skip: it is about Docker itself.
 func TestDockerProvider(t *testing.T) {
 	t.Parallel()

@@ -54,16 +54,34 @@ func choosePort(wanted int, remembered string) (*port, error) {
 			return p, nil
 		}
 	}
+	p, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(remembered, []byte(strconv.Itoa(p.number)), 0o644); err != nil {
+		p.release()
+		return nil, fmt.Errorf("remember port %d: %w", p.number, err)
+	}
+	return p, nil
+}
+
+// ReservePort gives an address of 127.0.0.1 on which nothing listens and that no
+// other caller, of this process or another, is given before release is called or
+// the caller's process ends. For a server that must be told its address before it
+// starts, and find it free again after a restart.
+func ReservePort() (address string, release func(), err error) {
+	p, err := freePort()
+	if err != nil {
+		return "", nil, err
+	}
+	return p.addr(), p.release, nil
+}
+
+func freePort() (*port, error) {
 	for range portAttempts {
-		p, ok := reserve(lowestPort + rand.IntN(highestPort-lowestPort+1))
-		if !ok {
-			continue
+		if p, ok := reserve(lowestPort + rand.IntN(highestPort-lowestPort+1)); ok {
+			return p, nil
 		}
-		if err := os.WriteFile(remembered, []byte(strconv.Itoa(p.number)), 0o644); err != nil {
-			p.release()
-			return nil, fmt.Errorf("remember port %d: %w", p.number, err)
-		}
-		return p, nil
 	}
 	return nil, fmt.Errorf("no free port in %d-%d after %d tries", lowestPort, highestPort, portAttempts)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"waybill.internal/pkg/localstack"
 	"waybill.internal/test/harness"
 )
 
@@ -103,10 +104,11 @@ func measurePipe(ctx context.Context, s *servers, topic string, records int) (sa
 		return sample, err
 	}
 	defer sink.Close()
-	address, err := freeAddress(ctx)
+	address, release, err := localstack.ReservePort()
 	if err != nil {
 		return sample, err
 	}
+	defer release()
 	self, err := os.Executable()
 	if err != nil {
 		return sample, err
@@ -192,14 +194,6 @@ func (p *pipeRun) post(ctx context.Context, client *http.Client, e harness.Event
 	a.Status = resp.StatusCode
 	a.Body, a.Err = io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	return a
-}
-
-func freeAddress(ctx context.Context) (string, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 func dials(ctx context.Context, address string) bool {

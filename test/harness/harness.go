@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -23,6 +21,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"waybill.internal/pkg/localstack"
 )
 
 // Binaries are built once per test process and set of tags.
@@ -83,9 +83,10 @@ type Stack struct {
 	Pool       *pgxpool.Pool
 	Bin        string
 
-	mu    sync.Mutex
-	procs []*Proc
-	ports map[string]string
+	mu      sync.Mutex
+	procs   []*Proc
+	ports   map[string]string
+	release []func() // of the ports
 }
 
 // Secret signs what the partner posts.
@@ -168,9 +169,11 @@ func New(ctx context.Context, o Options) (*Stack, error) {
 		return nil, err
 	}
 	for _, name := range []string{"ingest.http", "ingest.admin", "processor.admin", "acknowledger.admin"} {
-		if s.ports[name], err = freeAddress(); err != nil {
+		address, release, err := localstack.ReservePort()
+		if err != nil {
 			return nil, err
 		}
+		s.ports[name], s.release = address, append(s.release, release)
 	}
 	if s.Pool, err = pgxpool.New(ctx, o.Postgres); err != nil {
 		return nil, err
@@ -191,20 +194,6 @@ func (s *Stack) prepare(ctx context.Context) error {
 	return err
 }
 
-// freeAddress gives a port below the ephemeral range, so that no outgoing
-// connection takes it before the service that is to listen there.
-func freeAddress() (string, error) {
-	for range 100 {
-		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(10_000))
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			continue
-		}
-		return address, l.Close()
-	}
-	return "", errors.New("no free port in 100 tries")
-}
-
 // Close ends every process by its id and the parties.
 func (s *Stack) Close() {
 	s.mu.Lock()
@@ -216,6 +205,9 @@ func (s *Stack) Close() {
 	s.ThirdParty.Close()
 	s.Partner.Close()
 	s.Pool.Close()
+	for _, release := range s.release {
+		release()
+	}
 	os.RemoveAll(s.Dir)
 }
 
