@@ -27,6 +27,16 @@ func (l *Ledger) Claim(ctx context.Context, session int64, refs []Ref) ([]record
 	return l.take(ctx, "claim records", session, refs, record.Claimed)
 }
 
+// Isolate notes that the session begins a suspected record that it has claimed, and
+// nothing beside it. Not held: the record is somebody else's by now.
+func (l *Ledger) Isolate(ctx context.Context, session int64, ref Ref) (begun record.Record, held bool, err error) {
+	taken, err := l.take(ctx, "begin a record alone", session, []Ref{ref}, record.Isolated)
+	if err != nil {
+		return begun, false, err
+	}
+	return taken[0], taken[0].Fence != 0, nil
+}
+
 // ClaimOutcomes takes due outcomes for one session, to tell the partner.
 func (l *Ledger) ClaimOutcomes(ctx context.Context, session int64, refs []Ref) ([]record.Record, error) {
 	return l.take(ctx, "claim outcomes", session, refs, record.Sent)

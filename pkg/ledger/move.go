@@ -136,7 +136,7 @@ func (l *Ledger) queueRows(b *pgx.Batch, m *moves) {
 	c := newColumns(n)
 	for _, mv := range m.list {
 		batch := mv.from.batch
-		if mv.event != record.Claimed && mv.event != record.Sent {
+		if mv.event != record.Claimed && mv.event != record.Isolated && mv.event != record.Sent {
 			batch = [16]byte{} // a new batch holds it, or nothing does
 		}
 		lane := l.terms(mv.to.Integration).Lane

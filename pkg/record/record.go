@@ -85,7 +85,7 @@ type Record struct {
 	State   State
 	Fence   int64 // raised by every transition; whoever writes must match it
 	Attempt int   // attempts spent since the last requeue, this one included
-	Losses  int   // claims lost with their worker since the last settled attempt
+	Losses  int   // claims lost with their worker since the last settled attempt, and begun alone after AloneAfter of them
 	Session int64 // the lease: the session that holds it, 0 for none
 	Failure Failure
 

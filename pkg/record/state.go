@@ -7,7 +7,7 @@ import "fmt"
 //	accept ─▶ queued | rejected
 //	queued, retrying ──claim──▶ processing | superseded | parked
 //	processing ──settle──▶ processed | rejected | superseded | retrying | parked | dead
-//	processing ──lost, given back──▶ queued
+//	processing ──lost, given back──▶ queued          suspected of killing its worker: processing ──isolated──▶ processing
 //	parked ──released──▶ queued
 //	queued, retrying, parked ──person──▶ parked | discarded          dead ──person──▶ discarded
 //	parked, dead, rejected, retrying, discarded ──requeued──▶ queued
@@ -69,6 +69,7 @@ const (
 	Claimed   Event = "claimed"    // a worker's session took it
 	Overtaken Event = "overtaken"  // a newer record of the entity is settled already
 	Behind    Event = "behind"     // its predecessor in the entity's order is not final
+	Isolated  Event = "isolated"   // suspected of killing workers, it is begun now, and nothing else beside it
 	Succeeded Event = "succeeded"  // every step is finished
 	Refused   Event = "refused"    // a step or the third party refused the data
 	Failed    Event = "failed"     // a failure that a later attempt may not meet
@@ -100,6 +101,7 @@ var transitions = map[Event]map[State]State{
 	Claimed:   {Queued: Processing, Retrying: Processing},
 	Overtaken: {Queued: Superseded, Retrying: Superseded, Processing: Superseded},
 	Behind:    {Queued: Parked, Retrying: Parked},
+	Isolated:  {Processing: Processing},
 	Succeeded: {Processing: Processed},
 	Refused:   {Processing: Rejected},
 	Failed:    {Processing: Retrying},
@@ -167,7 +169,7 @@ func NextOutcome(from OutcomeState, on Event) (OutcomeState, error) {
 
 // Events lists every event in the order in which they are declared.
 func Events() []Event {
-	return []Event{Accepted, Invalid, Claimed, Overtaken, Behind, Succeeded, Refused, Failed, SetAside, GaveUp, Lost,
+	return []Event{Accepted, Invalid, Claimed, Overtaken, Behind, Isolated, Succeeded, Refused, Failed, SetAside, GaveUp, Lost,
 		GivenBack, Redriven, Due, Released, Held, Discard, Requeued, Replayed, Revived,
 		Sent, Confirmed, Unconfirmed, SendLost, PartnerGone, SendRequeued}
 }

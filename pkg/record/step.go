@@ -9,7 +9,7 @@ import (
 // Fact is one thing that happened, as the shell that saw it tells Step.
 type Fact struct {
 	Event   Event
-	Session int64   // with Claimed and Sent: who takes it
+	Session int64   // with Claimed, Isolated and Sent: who takes or has it
 	Version int64   // with Claimed: the version to pin if this is the first attempt
 	Failure Failure // with Invalid, Refused, Failed, SetAside, GaveUp, Unconfirmed
 	// Until is, with SetAside, Behind and Held, when a parked record is released
@@ -78,8 +78,15 @@ type Effect struct {
 }
 
 // AloneAfter is the number of lost claims after which a record is suspected of
-// taking its worker down: it is then worked alone, and dead if lost once more.
+// taking its worker down: it is then begun alone (Isolated), and dead if lost
+// after that. Lost while it still waits for its turn, it stays suspected.
 const AloneAfter = 2
+
+// begunAlone is what Losses counts of a suspected record that was begun alone.
+const begunAlone = AloneAfter + 1
+
+// Suspected reports whether the record must be begun alone: Isolated first.
+func (r Record) Suspected() bool { return r.Losses == AloneAfter }
 
 // Step decides one transition. It is pure: same arguments, same answer. The
 // error is ErrIllegal (wrapped) when the fact cannot be true of r.
@@ -117,9 +124,9 @@ func decide(p Policy, r Record, f Fact, now time.Time) Fact {
 	if f.Failure.Class == ClassNone {
 		f.Failure.Class = unnamed(f.Event)
 	}
-	if f.Event == Lost && r.Losses >= AloneAfter {
+	if f.Event == Lost && r.Losses >= begunAlone {
 		f.Event = GaveUp
-		f.Failure = Failure{Class: ClassBug, Code: "worker_lost", Message: fmt.Sprintf("lost %d times with its worker, the last time worked alone", r.Losses+1)}
+		f.Failure = Failure{Class: ClassBug, Code: "worker_lost", Message: fmt.Sprintf("lost %d times with its worker, the last time worked alone", r.Losses)}
 	}
 	if f.Event != Failed {
 		return f
@@ -200,9 +207,13 @@ func (r *Record) count(f Fact, from State, now time.Time) {
 		r.Session = f.Session
 	case Lost:
 		r.Attempt = max(0, r.Attempt-1)
-		r.Losses++
+		r.Losses = min(r.Losses+1, AloneAfter)
+	case Isolated:
+		r.Session = f.Session
+		r.Losses = begunAlone
 	case GivenBack, SetAside:
 		r.Attempt = max(0, r.Attempt-1)
+		r.Losses = min(r.Losses, AloneAfter)                      // begun alone and not ended: it must be again
 		if f.Event == GivenBack && f.Failure.Class != ClassNone { // it had begun
 			r.Failure = f.Failure
 		}

@@ -198,7 +198,7 @@ func (tx *txn) move(r *row, f record.Fact, a act) bool {
 	}
 	r.rec = to
 	w.reached[string(f.Event)]++
-	if f.Event != record.Claimed && f.Event != record.Sent {
+	if f.Event != record.Claimed && f.Event != record.Isolated && f.Event != record.Sent {
 		r.batch, r.held, r.robbed = 0, f.Event == record.Held, false
 	}
 	waits := make(map[record.Wait]wait, 2)

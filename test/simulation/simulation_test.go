@@ -28,7 +28,7 @@ var everyKind = []string{
 }
 
 var everyEvent = []string{
-	"accepted", "invalid", "claimed", "overtaken", "behind", "succeeded", "refused", "failed", "lost", "given_back", "redriven", "due", "released",
+	"accepted", "invalid", "claimed", "overtaken", "behind", "isolated", "succeeded", "refused", "failed", "lost", "given_back", "redriven", "due", "released",
 	"held", "discard", "requeued", "replayed", "revived", "sent", "confirmed", "unconfirmed", "send_lost", "send_requeued",
 }
 

@@ -132,6 +132,10 @@ func (j *job) leave() {
 // validate is the first step, after every requeue too.
 func (j *job) validate() {
 	j.process.working[j.claim] = true
+	if j.row.rec.Suspected() {
+		j.isolate()
+		return
+	}
 	w := j.world()
 	switch {
 	case !j.row.valid:
@@ -143,6 +147,32 @@ func (j *job) validate() {
 		j.fail(record.ClassBug, "panic", 0)
 	default:
 		j.step(0)
+	}
+}
+
+// isolate notes that a suspected record is begun alone, and then begins it.
+func (j *job) isolate() {
+	w := j.world()
+	held := false
+	_, err := w.ledger.transact(j.session.id, func(tx *txn) {
+		r := tx.row(j.row.index)
+		if held = r.rec.Fence == j.claim.fence; held {
+			held = tx.move(r, record.Fact{Event: record.Isolated, Session: j.session.id}, act{by: j.session.id, asked: j.claim.fence})
+			j.row.rec = r.rec
+		}
+	})
+	switch {
+	case errors.Is(err, errUnknown):
+		j.session.closed = true // whether it counts as begun is not known
+		j.leave()
+	case err != nil && j.alive():
+		j.process.do(w.between(200*time.Millisecond, time.Second), j.isolate)
+	case err != nil || !held:
+		j.leave()
+	default:
+		delete(j.process.working, j.claim)
+		j.claim.fence = j.row.rec.Fence
+		j.validate()
 	}
 }
 

@@ -15,6 +15,7 @@ func outboxPromises() []promise {
 		{name: "two batches that name one record", test: passedTwice},
 		{name: "a retry that was lost before it was due waits on", test: passedRetry},
 		{name: "a record that takes its workers down is dead in the end", test: passedWorkerKiller},
+		{name: "a record whose turn to be worked alone never came is not to blame", test: passedWaitingAlone},
 		{name: "the relay takes what nobody publishes", test: takeUnpublished},
 		{name: "what a crash kept from Kafka goes out", test: takeAfterCrash},
 		{name: "the relay does not drop what was claimed", test: takeClaimed},
@@ -119,13 +120,35 @@ func passedWorkerKiller(f *fixture) {
 	r := f.records(session, shop, 1)[0]
 	for range record.AloneAfter + 1 {
 		worker := f.session()
-		f.claim(worker, r)
+		claimed := f.claim(worker, r)[0]
+		if claimed.Suspected() {
+			begun, held, err := f.l.Isolate(f.Context(), worker, ledger.Ref{ID: claimed.ID, Fence: claimed.Fence})
+			f.must(err)
+			f.expect("begun alone", say(held, begun.State, begun.Session == worker, begun.Fence), say(true, record.Processing, true, claimed.Fence+1))
+			_, again, err := f.l.Isolate(f.Context(), worker, ledger.Ref{ID: claimed.ID, Fence: claimed.Fence})
+			f.must(err)
+			f.expect("begun once", again, false)
+		}
 		f.lapse(worker)
 		batches, lost := f.passed(session, true, f.batchOf(r))
 		f.publish(batches...)
 		r = lost[0]
 	}
 	f.expect("in the end", say(r.State, r.Failure.Code, f.waits(r.ID)), "dead worker_lost [dead]")
+}
+
+func passedWaitingAlone(f *fixture) {
+	session := f.session()
+	r := f.records(session, shop, 1)[0]
+	for range record.AloneAfter + 3 { // its workers die, each before its turn came
+		worker := f.session()
+		f.claim(worker, r)
+		f.lapse(worker)
+		batches, lost := f.passed(session, true, f.batchOf(r))
+		f.publish(batches...)
+		r = lost[0]
+	}
+	f.expect("not to blame", say(r.State, r.Suspected()), "queued true")
 }
 
 func (f *fixture) take(session int64) []ledger.Batch {

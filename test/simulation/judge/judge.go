@@ -225,7 +225,7 @@ func (j *Judge) move(m *mirror, c Change) {
 	}
 	m.req.revision, m.valid = c.Revision, c.Valid
 	m.holder = 0
-	if c.Event == "claimed" {
+	if c.Event == "claimed" || c.Event == "isolated" {
 		m.holder = c.By
 	}
 }

@@ -19,6 +19,7 @@ var may = map[string]map[string][]string{
 	"set_aside":  {"processing": {"parked"}},
 	"gave_up":    {"processing": {"dead"}},
 	"lost":       {"processing": {"queued", "dead"}},
+	"isolated":   {"processing": {"processing"}},
 	"given_back": {"processing": {"queued"}},
 	"redriven":   {"queued": {"queued"}, "retrying": {"retrying"}},
 	"due":        {"retrying": {"retrying"}},
@@ -46,5 +47,5 @@ var final = map[string]bool{"processed": true, "rejected": true, "superseded": t
 
 // byHolder are the events that only the session which holds the record may cause.
 var byHolder = map[string]bool{
-	"succeeded": true, "refused": true, "failed": true, "set_aside": true, "gave_up": true, "given_back": true, "unconfirmed": true,
+	"succeeded": true, "refused": true, "failed": true, "set_aside": true, "gave_up": true, "isolated": true, "given_back": true, "unconfirmed": true,
 }

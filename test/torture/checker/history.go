@@ -14,6 +14,7 @@ var moves = map[string]struct{ from, to []string }{
 	"set_aside":  {[]string{"processing"}, []string{"parked"}},
 	"gave_up":    {[]string{"processing"}, []string{"dead"}},
 	"lost":       {[]string{"processing"}, []string{"queued", "dead"}},
+	"isolated":   {[]string{"processing"}, []string{"processing"}},
 	"given_back": {[]string{"processing"}, []string{"queued"}},
 	"overtaken":  {[]string{"queued", "retrying", "processing"}, []string{"superseded"}},
 	"held":       {[]string{"queued", "retrying", "parked"}, []string{"parked"}},

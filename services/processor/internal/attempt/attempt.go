@@ -41,9 +41,12 @@ type Worker struct {
 // Work does one attempt. Its context ends when the session lapses or the drain
 // is over; it then returns soon.
 func (w *Worker) Work(ctx context.Context, c claim.Claimed) {
-	if c.Record.Losses >= record.AloneAfter {
+	if c.Record.Suspected() {
 		w.alone.Lock()
 		defer w.alone.Unlock()
+		if !w.isolate(ctx, &c) {
+			return
+		}
 	} else {
 		w.alone.RLock()
 		defer w.alone.RUnlock()
@@ -65,6 +68,34 @@ func (w *Worker) Work(ctx context.Context, c claim.Claimed) {
 		result.Fact = record.Fact{Event: record.Failed, Failure: record.Failure{Class: f.Class, Code: f.Code, Message: f.Message}}
 	}
 	w.settle(c, result, started)
+}
+
+// isolate notes in the ledger that a suspected record is begun now, and alone: from
+// here on it is to blame if its worker dies. False: it is not ours any more, or
+// nobody knows; what was not noted is given back by the settlement of a cut attempt.
+func (w *Worker) isolate(ctx context.Context, c *claim.Claimed) bool {
+	for {
+		r, held, err := w.Ledger.Isolate(ctx, c.Session.ID, ledger.Ref{ID: c.Record.ID, Fence: c.Record.Fence})
+		switch {
+		case err == nil && held:
+			c.Record = r
+			return true
+		case err == nil:
+			w.Log.Info("a record was taken over before it could be worked alone", zap.Stringer("record", c.Record.ID))
+			return false
+		case errors.Is(err, ledger.ErrUnknown):
+			c.Session.End() // whether it counts as begun is not known: the re-driver finds out
+			return false
+		case ctx.Err() != nil:
+			return true // cut short: the attempt does not begin, and gives the record back
+		}
+		w.Log.Warn("the ledger did not note that a record is worked alone; it is asked again", zap.Stringer("record", c.Record.ID), zap.Error(err))
+		select {
+		case <-ctx.Done():
+			return true
+		case <-time.After(readRetry):
+		}
+	}
 }
 
 // input reads what the attempt needs, again and again while the ledger does not
