@@ -16,7 +16,7 @@
 //
 // [ParseKey] reads four forms, each base64 after its prefix:
 //
-//	whsec_…   a shared secret of 24 to 64 bytes: signs and verifies v1 (HMAC-SHA256)
+//	whsec_…   a shared secret of 24 to 75 bytes: signs and verifies v1 (HMAC-SHA256)
 //	(none)    the same, as some libraries print it
 //	whsk_…    an ed25519 seed (32 bytes) or private key (64): signs and verifies v1a
 //	whpk_…    an ed25519 public key (32 bytes): verifies v1a only

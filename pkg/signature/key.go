@@ -13,10 +13,11 @@ import (
 	"time"
 )
 
-// Bounds of a shared secret in bytes, as the specification gives them.
+// Bounds of a shared secret in bytes. The specification ends at 64; Svix lets its
+// customers choose secrets of up to 75.
 const (
 	MinSecretBytes = 24
-	MaxSecretBytes = 64
+	MaxSecretBytes = 75
 )
 
 // MaxIDBytes bounds a message id.

@@ -1,0 +1,217 @@
+package provider
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+	"strings"
+)
+
+// digestChars of a digest of the body tell apart requests whose id is not quite
+// theirs alone.
+const digestChars = 16
+
+func bodyDigest(raw []byte) string {
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:])[:digestChars]
+}
+
+// EventID gives the id by which a provider knows the event of a request, the same
+// when it sends the event again; "" when there is none. The package comment says
+// which are signed. It looks at no signature: [Verified.EventID] is what to trust.
+func EventID(c Config, r Request) string {
+	switch c.Scheme {
+	case GitHub:
+		return r.Header.Get("X-GitHub-Delivery")
+	case Gitea:
+		return first(r.Header, "X-Forgejo-Delivery", "X-Gitea-Delivery", "X-Gogs-Delivery", "X-GitHub-Delivery")
+	case GitLab:
+		// The event's UUID is shared by hooks that set each other off: the last resort.
+		return first(r.Header, "Idempotency-Key", "X-Gitlab-Webhook-UUID", "X-Gitlab-Event-UUID")
+	case Bitbucket:
+		return first(r.Header, "X-Request-UUID", "X-Request-Id")
+	case Shopify:
+		// One event id goes to webhooks of several topics.
+		if id := first(r.Header, "X-Shopify-Webhook-Id", "Shopify-Webhook-Id"); id != "" {
+			return id
+		}
+		return with(first(r.Header, "X-Shopify-Event-Id", "Shopify-Event-Id"), first(r.Header, "X-Shopify-Topic", "Shopify-Topic"))
+	case WooCommerce:
+		// The delivery id is made of the webhook and the second: two orders changed in
+		// one second would be one event without the body's digest.
+		return with(r.Header.Get("X-WC-Webhook-Delivery-ID"), bodyDigest(r.Body))
+	case HMAC:
+		if c.ID != "" {
+			return r.Header.Get(c.ID)
+		}
+		return ""
+	case Twilio:
+		return twilioEventID(r)
+	case Slack:
+		return slackEventID(r)
+	case Mailgun:
+		return mailgunEventID(r)
+	case Stripe, Paddle, Square, SendGrid, Adyen, Discord:
+		body, ok := decodeBody(r.Body)
+		if !ok {
+			return ""
+		}
+		return bodyEventID(c.Scheme, body)
+	}
+	return ""
+}
+
+// with joins the parts of an id; without the first there is none.
+func with(id string, parts ...string) string {
+	if id == "" {
+		return ""
+	}
+	for _, p := range parts {
+		if p != "" {
+			id += ":" + p
+		}
+	}
+	return id
+}
+
+func bodyEventID(s Scheme, body any) string {
+	switch s {
+	case Stripe, Discord:
+		return text(at(body, "id"))
+	case Paddle, Square:
+		return text(at(body, "event_id"))
+	case SendGrid:
+		events, isList := body.([]any)
+		if !isList {
+			return text(at(body, "sg_event_id"))
+		}
+		return joinedID(events, func(e any) string { return text(at(e, "sg_event_id")) })
+	case Adyen:
+		if items, ok := at(body, "notificationItems").([]any); ok {
+			return joinedID(items, func(e any) string {
+				item := at(e, "NotificationRequestItem")
+				return with(text(at(item, "pspReference")), text(at(item, "eventCode")), text(at(item, "success")))
+			})
+		}
+		return adyenPlatformID(body)
+	}
+	return ""
+}
+
+// adyenPlatformID is for the newer webhooks, which have an event id or else tell
+// the states of one resource apart by number or time.
+func adyenPlatformID(body any) string {
+	if id := text(at(body, "eventId")); id != "" {
+		return id
+	}
+	if id := text(at(body, "data", "eventId")); id != "" {
+		return id
+	}
+	kind, id := text(at(body, "type")), text(at(body, "data", "id"))
+	number, stamp := text(at(body, "data", "sequenceNumber")), text(at(body, "timestamp"))
+	if !strings.HasSuffix(kind, ".created") && number == "" && stamp == "" {
+		return ""
+	}
+	return with(id, kind, number, stamp)
+}
+
+// joinedID is the one item's id, or a digest of all of them; "" when one has none.
+func joinedID(items []any, of func(any) string) string {
+	var all []string
+	for _, item := range items {
+		id := of(item)
+		if id == "" {
+			return ""
+		}
+		all = append(all, id)
+	}
+	switch len(all) {
+	case 0:
+		return ""
+	case 1:
+		return all[0]
+	}
+	sum := sha256.Sum256([]byte(strings.Join(all, "\n")))
+	return hex.EncodeToString(sum[:])
+}
+
+func twilioEventID(r Request) string {
+	if token := r.Header.Get("I-Twilio-Idempotency-Token"); token != "" {
+		return token
+	}
+	values, ok := form(r)
+	if !ok {
+		body, _ := decodeBody(r.Body)
+		if events, isList := body.([]any); isList {
+			return joinedID(events, func(e any) string { return text(at(e, "id")) })
+		}
+		return text(at(body, "id"))
+	}
+	for _, sid := range []string{"MessageSid", "SmsSid"} {
+		if id := values.Get(sid); id != "" {
+			status := values.Get("MessageStatus")
+			if status == "" {
+				status = values.Get("SmsStatus")
+			}
+			return with(id, status)
+		}
+	}
+	// One call asks many times in one state: what was dialled tells them apart.
+	return with(values.Get("CallSid"), values.Get("CallStatus"), bodyDigest(r.Body))
+}
+
+func slackEventID(r Request) string {
+	if kind, _ := contentType(r); kind == "application/x-www-form-urlencoded" {
+		values, ok := form(r)
+		if !ok {
+			return ""
+		}
+		if payload := values.Get("payload"); payload != "" {
+			body, _ := decodeBody([]byte(payload))
+			return text(at(body, "trigger_id"))
+		}
+		return values.Get("trigger_id")
+	}
+	body, _ := decodeBody(r.Body)
+	return text(at(body, "event_id"))
+}
+
+func mailgunEventID(r Request) string {
+	body, ok := decodeBody(r.Body)
+	if id := text(at(body, "event-data", "id")); ok && id != "" {
+		return id
+	}
+	_, token, _, ok := mailgunFields(r)
+	if !ok {
+		return ""
+	}
+	return token
+}
+
+// BodyEventID gives the event id that a decoded JSON body carries in the scheme's
+// way, "" if none: for bodies that came by another way than a webhook, such as a
+// poll of the provider's list of events.
+func BodyEventID(s Scheme, body any) string {
+	if s == Mailgun {
+		return text(at(body, "event-data", "id"))
+	}
+	if s == Slack {
+		return text(at(body, "event_id"))
+	}
+	return bodyEventID(s, body)
+}
+
+// ItemEventID gives the event id of one item, from 0, of a request that carries
+// several as a JSON list or as lines: the item's own where the provider gives one
+// (SendGrid), else the request's with the item's number. item is decoded JSON.
+func ItemEventID(s Scheme, requestID string, index int, item any) string {
+	if s == SendGrid {
+		if id := text(at(item, "sg_event_id")); id != "" {
+			return id
+		}
+	}
+	if requestID == "" {
+		return ""
+	}
+	return requestID + "#" + strconv.Itoa(index)
+}

@@ -1,0 +1,96 @@
+package provider
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// twilioURLs are the spellings of an address that Twilio may have signed, as its
+// libraries try them: the host as it is, without a port and with the scheme's own;
+// the query as it is, with the characters escaped that browsers escape, and decoded
+// and written anew. They all name the same address.
+func twilioURLs(address string) []string {
+	var all []string
+	before, query, hasQuery := strings.Cut(address, "?")
+	for _, host := range twilioHosts(before) {
+		if !hasQuery {
+			all = append(all, host)
+			continue
+		}
+		for _, q := range []string{query, escapedQuery(query), rewrittenQuery(query)} {
+			all = append(all, host+"?"+q)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func twilioHosts(address string) []string {
+	scheme, rest, ok := strings.Cut(address, "://")
+	if !ok {
+		return []string{address}
+	}
+	end := strings.IndexAny(rest, "/#")
+	if end < 0 {
+		end = len(rest)
+	}
+	host, tail := rest[:end], rest[end:]
+	bare := host
+	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') && strings.Trim(host[i+1:], "0123456789") == "" {
+		bare = host[:i]
+	}
+	port := ":443"
+	if scheme == "http" {
+		port = ":80"
+	}
+	return []string{address, scheme + "://" + bare + tail, scheme + "://" + bare + port + tail}
+}
+
+// escapedQuery escapes what a URL parser of a browser does not leave in a query.
+func escapedQuery(query string) string {
+	const digits = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(query) {
+		c := query[i]
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"'<>`, c) >= 0 {
+			b.Write([]byte{'%', digits[c>>4], digits[c&15]})
+			continue
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}
+
+// rewrittenQuery decodes a query and writes it as Node's querystring does: fields of
+// one name together, blanks as %20, and ! ' ( ) * as they are.
+func rewrittenQuery(query string) string {
+	var names []string
+	values := map[string][]string{}
+	for field := range strings.SplitSeq(query, "&") {
+		if field == "" {
+			continue
+		}
+		name, value, _ := strings.Cut(field, "=")
+		name, value = unescaped(name), unescaped(value)
+		if _, seen := values[name]; !seen {
+			names = append(names, name)
+		}
+		values[name] = append(values[name], value)
+	}
+	plain := strings.NewReplacer("+", "%20", "%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*")
+	var fields []string
+	for _, name := range names {
+		for _, value := range values[name] {
+			fields = append(fields, plain.Replace(url.QueryEscape(name))+"="+plain.Replace(url.QueryEscape(value)))
+		}
+	}
+	return strings.Join(fields, "&")
+}
+
+func unescaped(text string) string {
+	if plain, err := url.QueryUnescape(text); err == nil {
+		return plain
+	}
+	return text
+}
