@@ -1,52 +1,47 @@
-// Package csvrows reads the rows of a CSV file as a stream, in constant memory,
-// and goes on after broken ones. One row of a file is one record; a broken row
-// is a rejected record with its line number and does not stop the file.
-//
-//	r, err := csvrows.NewReader(file, csvrows.Options{Header: true})
-//	for {
-//		row, err := r.Next()
-//		var broken *csvrows.RowError
-//		switch {
-//		case err == io.EOF:           // the file is done, r.Mark().Rows rows in all
-//		case errors.As(err, &broken): // row broken.Number is a rejected record; go on
-//		case err != nil:              // the file cannot be read on: *FileError or an I/O error
-//		}
-//	}
+// Package csvrows reads separated values (CSV, TSV and the like) as a stream, in
+// constant memory, and goes on after broken rows. It keeps the contract of package
+// rows: one row of a file is one record; a broken row is a rejected record with its
+// line number and does not stop the file.
 //
 // # Rows
 //
 // A row is numbered from 1; broken rows count, the header and blank rows do not.
-// A row is blank when each of its cells is empty or white space. Lines end with
-// LF or CR LF, the last one may lack its end. A line end inside a quoted cell is
-// given as LF. Cells are given as they stand, blanks and leading zeros included.
+// A row is blank when each of its cells is empty or white space. Rows end with LF
+// or CR LF, the last one may lack its end; a file whose first 64 KiB hold a CR and
+// no LF is one of an old Mac, its rows end with CR. With row_end only that ends a
+// row, and line ends right after it are passed over. Cells are given as they stand,
+// blanks, leading zeros and line ends inside quotation marks included. A row is an
+// object of texts, in the order of the file.
+//
+// # Quotation marks
+//
+// A cell that begins with one ends with one, and those inside are doubled, or
+// escaped if there is an escape character (then a doubled one is none). Others are
+// a broken row, unless stray_quotes says keep: then a mark inside an unquoted cell
+// is text, and so is what follows a closing one up to the delimiter.
 //
 // # Broken rows
 //
-// Each is a [*RowError] with a [Code]. After one, reading goes on at the next
-// line. When a quoted cell that was to reach over several lines turns out broken
-// (a stray quote, no closing quote before MaxRowBytes or before the end of the
-// file), only its first line is broken and the second line is read as a row of
-// its own: a forgotten quote costs one row, not the rest of the file. This takes
-// at most one more pass over each MaxRowBytes, because a line with an even number
-// of quotes cannot leave a quoted cell open.
-//
-// # Characters
-//
-// A byte order mark decides; else text that is valid UTF-8 and is not plain ASCII
-// is UTF-8; else the declared charset; else ASCII is read as UTF-8 and all other
-// as windows-1252. This is decided on the first 64 KiB; bytes later on that do
-// not fit make their row a broken row. ISO-8859-1 is read as windows-1252, as
-// browsers do.
+// Each is a *rows.RowError. After one, reading goes on at the next row end. When a
+// quoted cell that was to reach over several row ends turns out broken (a stray
+// quote, no closing quote before the bound of a row or before the end of the file),
+// only what stands before its first row end is broken and the rest is read as rows
+// of their own: a forgotten quote costs one row, not the rest of the file. This
+// takes at most one more pass over each bound of a row, because a line with an even
+// number of quotes cannot leave a quoted cell open. A line that goes on for more
+// than 64 MiB is a *rows.FileError. With stray_quotes: keep such lines can, so there
+// no row takes several lines in the part that was looked at in vain.
 //
 // # Header
 //
 // Names lose surrounding blanks. A blank name, one that is there twice or one
-// with control characters is a [*FileError]: a guessed name would bring values
-// into the wrong field. Options.Columns is the way out, it replaces the header.
+// with control characters is a *rows.FileError: a guessed name would bring values
+// into the wrong field. The way out are columns in the integration, which replace
+// the names of the header.
 //
 // # Resuming
 //
-// [Reader.Mark] after row k, stored in the transaction that stores row k, makes
-// a new Reader over the same bytes with the same Options go on at row k+1, with
-// the same numbers, lines and results as if nothing had happened.
+// A mark leads back to the byte of the file, or, for charsets that are decoded
+// before rows are cut (UTF-16, many Asian ones), to the number of the row: then the
+// rows before are read again.
 package csvrows

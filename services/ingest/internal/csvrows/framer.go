@@ -2,201 +2,235 @@ package csvrows
 
 import (
 	"bytes"
-	"fmt"
 	"io"
+
+	"waybill.internal/services/ingest/internal/rows"
+	"waybill.internal/services/ingest/internal/rows/lines"
 )
 
-const (
-	firstBuffer   = 64 << 10
-	maxEmptyReads = 100 // reads in a row that give neither bytes nor an error
-)
-
-// framer cuts a stream into rows by delimiter, quote and line end, without
-// looking at anything else. It holds at most max bytes and one buffer's slack.
+// framer cuts a stream into rows by the marks of a dialect, without looking at
+// anything else. It holds at most max bytes and one buffer's slack.
 type framer struct {
-	src     io.Reader
-	delim   byte
-	comment byte // 0: none
-	quotes  bool
-	max     int // bytes of a row
-
-	buf    []byte
-	start  int   // first unread byte
-	end    int   // end of what was read
-	offset int64 // of buf[start] in the stream
-	line   int   // physical line of buf[start], from 1
-	err    error // why src gives no more; io.EOF when it is done
+	*lines.Buffer
+	*dialect
+	max   int // bytes of a row
+	empty int // empty lines passed over
+	// single is the byte up to which a row is one line: what stands before it has
+	// been looked at for a closing quote once, in vain.
+	single int64
 }
 
-// frame is one row as cut: its bytes without the line end, valid until the next
+// frame is one row as cut: its bytes without the row end, valid until the next
 // call, or the fault that broke it.
 type frame struct {
 	raw    []byte
 	line   int
 	fields int
-	quoted bool
-	fault  Code
+	plain  bool // neither quotes nor escapes are in it
+	fault  rows.Code
 }
 
-func (f *framer) window() []byte { return f.buf[f.start:f.end] }
-
-// fill reads more behind the window. It gives false when there is no more.
-func (f *framer) fill() bool {
-	if f.err != nil {
-		return false
-	}
-	if f.start > 0 && f.end == len(f.buf) {
-		copy(f.buf, f.buf[f.start:f.end])
-		f.end -= f.start
-		f.start = 0
-	}
-	if f.end == len(f.buf) {
-		size := max(2*len(f.buf), firstBuffer)
-		size = min(size, max(f.max+firstBuffer, f.end+firstBuffer))
-		f.buf = append(make([]byte, 0, size), f.buf[:f.end]...)[:size]
-	}
-	for range maxEmptyReads {
-		n, err := f.src.Read(f.buf[f.end:])
-		f.end += n
-		f.err = err
-		if n > 0 {
-			return true
+// preamble passes over n lines that are no comments.
+func (f *framer) preamble(n int) error {
+	for n > 0 {
+		if !f.Has(1) {
+			return f.Failed()
 		}
-		if err != nil {
-			return false
+		comment := f.comments()
+		if err := f.passLine(); err != nil {
+			return err
+		}
+		if !comment {
+			n--
 		}
 	}
-	f.err = io.ErrNoProgress
-	return false
+	return nil
 }
 
-// drop takes n bytes from the front of the window.
-func (f *framer) drop(n int) {
-	f.line += bytes.Count(f.buf[f.start:f.start+n], []byte{'\n'})
-	f.start += n
-	f.offset += int64(n)
+func (f *framer) passLine() error {
+	_, err := f.Pass([]byte{f.separator()})
+	return err
 }
 
-// failed gives the I/O error that ended the stream, nil at its proper end.
-func (f *framer) failed() error {
-	if f.err == nil || f.err == io.EOF {
-		return nil
-	}
-	return fmt.Errorf("csvrows: read after byte %d: %w", f.offset+int64(f.end-f.start), f.err)
+func (f *framer) comments() bool {
+	f.Has(len(f.comment))
+	return at(f.Window(), f.comment)
 }
 
 // next gives the next row that is not an empty line and not a comment, or io.EOF.
 func (f *framer) next() (frame, error) {
 	for {
-		if f.start == f.end && !f.fill() {
-			if err := f.failed(); err != nil {
+		if f.ownEnd() {
+			f.passLineEnds()
+		}
+		if !f.Has(1) {
+			if err := f.Failed(); err != nil {
 				return frame{}, err
 			}
 			return frame{}, io.EOF
 		}
-		if f.comment != 0 && f.buf[f.start] == f.comment {
-			if _, err := f.passLine(); err != nil {
+		if len(f.comment) > 0 && f.comments() {
+			if err := f.passLine(); err != nil {
 				return frame{}, err
 			}
 			continue
 		}
-		fr, err := f.cut()
-		if err != nil {
-			return frame{}, err
+		fr, ok := f.quick()
+		if !ok {
+			var err error
+			if fr, err = f.cut(); err != nil {
+				return frame{}, err
+			}
 		}
 		if len(fr.raw) > 0 || fr.fault != "" {
 			return fr, nil
 		}
+		f.empty++
 	}
 }
 
-// passLine passes over one physical line of any length and gives its first
-// bytes.
-func (f *framer) passLine() ([]byte, error) {
-	var head []byte
-	for {
-		w := f.window()
-		n := bytes.IndexByte(w, '\n') + 1
-		done := n > 0
-		if !done {
-			n = len(w)
-		}
-		head = append(head, w[:min(n, maxRawBytes-len(head))]...)
-		f.drop(n)
-		if done {
-			return bytes.TrimRight(head, "\r\n"), nil
-		}
-		if !f.fill() {
-			return head, f.failed()
+// passLineEnds takes the line ends between a row end of one's own and the next row.
+func (f *framer) passLineEnds() {
+	for f.Has(1) {
+		w := f.Window()
+		n := len(w) - len(bytes.TrimLeft(w, "\r\n"))
+		f.Drop(n)
+		if n < len(w) {
+			return
 		}
 	}
 }
 
-// cut takes one row off the stream.
+// quick takes a row that is one line without quotes, if that is what stands there.
+func (f *framer) quick() (frame, bool) {
+	if !f.simple() {
+		return frame{}, false
+	}
+	w := f.Window()
+	n := bytes.IndexByte(w, f.separator())
+	if n < 0 || n > f.max || len(f.quote) > 0 && bytes.Contains(w[:n], f.quote) {
+		return frame{}, false
+	}
+	fr := frame{line: f.Line, plain: true, raw: w[:n]}
+	if !f.oldMac() {
+		fr.raw = bytes.TrimSuffix(fr.raw, []byte{'\r'})
+		if bytes.IndexByte(fr.raw, '\r') >= 0 {
+			fr.fault = rows.BareCR
+		}
+	}
+	fr.fields = bytes.Count(fr.raw, f.delim) + 1
+	f.DropLine(n + 1)
+	return fr, true
+}
+
+// cut takes one row off the stream, byte by byte.
 func (f *framer) cut() (frame, error) {
-	fr := frame{line: f.line}
-	s := scanner{delim: f.delim, quotes: f.quotes, fields: 1}
+	fr := frame{line: f.Line}
+	s := scanner{dialect: f.dialect, fields: 1}
 	i := 0
 	for {
-		w := f.window()
-		for i < len(w) {
-			if s.step(w[i]) {
-				return f.take(fr, &s, i+1), nil
+		w := f.Window()
+		// A mark may be cut in two by the window's end, so its last bytes wait.
+		for i < len(w)-f.look {
+			n, ended := s.step(w[i:])
+			i += n
+			if ended {
+				return f.take(fr, &s, i), nil
 			}
-			i++
-			if s.lines == 1 && s.firstEnd == 0 {
+			if s.inner > 0 && s.firstEnd == 0 {
 				s.firstEnd = i
 			}
-			if s.multiFault() {
-				return f.firstLine(fr, &s, s.fault), nil
+			if s.firstEnd > 0 && f.gaveUp(&s) {
+				return f.take(fr, &s, s.firstEnd), nil
 			}
 		}
 		if i > f.max {
+			f.lookedTo(i)
 			return f.tooLong(fr, &s)
 		}
-		if !f.fill() {
+		if !f.Fill() {
 			break
 		}
 	}
-	if err := f.failed(); err != nil {
+	if err := f.Failed(); err != nil {
 		return frame{}, err // a row cut off by an I/O error is no row
 	}
-	if s.state == inQuoted {
-		if s.firstEnd > 0 {
-			return f.firstLine(fr, &s, UnterminatedQuote), nil
+	return f.last(fr, &s, i), nil
+}
+
+// last reads what stands after i, up to the end of the file.
+func (f *framer) last(fr frame, s *scanner, i int) frame {
+	w := f.Window()
+	for i < len(w) {
+		n, ended := s.step(w[i:])
+		i += n
+		if ended {
+			return f.take(fr, s, i)
 		}
-		s.fault = UnterminatedQuote
+		if s.inner > 0 && s.firstEnd == 0 {
+			s.firstEnd = i
+		}
+		if s.firstEnd > 0 && f.gaveUp(s) {
+			return f.take(fr, s, s.firstEnd)
+		}
 	}
-	return f.take(fr, &s, i), nil
+	i = len(w) // an escape at the very end stands for nothing
+	if s.state == inQuoted {
+		s.fault = rows.UnterminatedQuote
+		if s.firstEnd > 0 {
+			f.lookedTo(i)
+			i = s.firstEnd
+		}
+	}
+	return f.take(fr, s, i)
+}
+
+// gaveUp says of a row of several lines that only its first one is to be given.
+func (f *framer) gaveUp(s *scanner) bool {
+	if s.state == inQuoted && f.Offset < f.single {
+		s.fault = rows.UnterminatedQuote
+	}
+	return s.state == broken || s.fault != ""
+}
+
+// lookedTo keeps that no closing quote was found in so many bytes. Where a line can
+// leave a quoted cell open whether it begins in one or not, every line could be
+// looked at that far again; else at most two can, and rows are read as they come.
+func (f *framer) lookedTo(n int) {
+	if f.lenient || bytes.Contains(f.delim, f.quote) || bytes.Contains(f.end, f.quote) {
+		f.single = f.Offset + int64(n)
+	}
 }
 
 // take gives the first n bytes of the window as the row.
 func (f *framer) take(fr frame, s *scanner, n int) frame {
-	raw := f.buf[f.start : f.start+n]
-	raw = bytes.TrimSuffix(raw, []byte{'\n'})
-	raw = bytes.TrimSuffix(raw, []byte{'\r'})
-	fr.raw, fr.fields, fr.quoted, fr.fault = raw, s.fields, s.sawQuote, s.fault
-	if fr.fault == "" && len(raw) > f.max {
-		fr.fault = RowTooLong
+	raw := f.Window()[:n]
+	if len(f.end) > 0 {
+		raw = bytes.TrimSuffix(raw, f.end)
+	} else {
+		raw = bytes.TrimSuffix(raw, []byte{'\n'})
+		raw = bytes.TrimSuffix(raw, []byte{'\r'})
 	}
-	f.drop(n)
+	fr.raw, fr.fields, fr.plain, fr.fault = raw, s.fields, !s.marked, s.fault
+	if fr.fault == "" && len(raw) > f.max {
+		fr.fault = rows.RowTooLong
+	}
+	f.Drop(n)
 	return fr
-}
-
-// firstLine gives only the first physical line, broken, and leaves the others
-// to be read as rows of their own.
-func (f *framer) firstLine(fr frame, s *scanner, fault Code) frame {
-	s.fault = fault
-	return f.take(fr, s, s.firstEnd)
 }
 
 // tooLong breaks a row that reached the bound.
 func (f *framer) tooLong(fr frame, s *scanner) (frame, error) {
+	s.fault = rows.RowTooLong
 	if s.firstEnd > 0 {
-		return f.firstLine(fr, s, RowTooLong), nil
+		return f.take(fr, s, s.firstEnd), nil
 	}
-	head, err := f.passLine()
-	fr.raw, fr.fault = head, RowTooLong
+	end := f.end
+	if len(end) == 0 {
+		end = []byte{'\n'}
+	}
+	head, err := f.Pass(end)
+	fr.raw, fr.fault = bytes.TrimSuffix(head, []byte{'\r'}), rows.RowTooLong
 	return fr, err
 }
 
@@ -207,73 +241,121 @@ const (
 	inPlain                     // in an unquoted cell
 	inQuoted                    // in a quoted cell
 	afterQuote                  // after a quote in a quoted cell: its end, or half of a doubled quote
-	broken                      // the row is broken; look for the line end only
+	afterBlank                  // after blanks behind a closing quote
+	broken                      // the row is broken; look for the row end only
 )
 
-// scanner follows the grammar that encoding/csv reads, byte by byte, only to
-// find where a row ends and what breaks it.
+// scanner follows the grammar byte by byte, only to find where a row ends and what
+// breaks it.
 type scanner struct {
-	delim    byte
-	quotes   bool
+	*dialect
 	state    scanState
 	cr       bool // the byte before was a CR outside quotes
-	sawQuote bool
+	marked   bool // a quote or an escape was seen
 	fields   int
-	lines    int // line ends inside the row
-	firstEnd int // where the second physical line starts; 0: there is none
-	fault    Code
+	inner    int // row ends inside the row
+	firstEnd int // where what follows the first of them starts; 0: there is none
+	fault    rows.Code
 }
 
-// multiFault says that a row of several physical lines turned out broken.
-func (s *scanner) multiFault() bool { return s.state == broken && s.firstEnd > 0 }
+func (s *scanner) breaks(c rows.Code) { s.fault, s.state = c, broken }
 
-func (s *scanner) breaks(c Code) {
-	s.fault, s.state = c, broken
-}
-
-// step takes one byte and says whether it ends the row.
-func (s *scanner) step(c byte) bool {
-	if s.state == inQuoted {
-		switch c {
-		case '"':
-			s.state = afterQuote
-		case '\n':
-			s.lines++
+// rowEnd gives the bytes of the row end at the start of w, 0 if there is none.
+func (s *scanner) rowEnd(w []byte) int {
+	if len(s.end) == 0 {
+		if w[0] == '\n' {
+			return 1
 		}
-		return false
+		return 0
 	}
-	if c == '\n' {
-		return true
+	if at(w, s.end) {
+		return len(s.end)
+	}
+	return 0
+}
+
+// step takes what stands at the start of w, and says whether it ends the row. An
+// escape at the very end of w takes one byte more than there is.
+func (s *scanner) step(w []byte) (n int, ended bool) {
+	end := s.rowEnd(w)
+	if s.state != broken && at(w, s.escape) {
+		return s.escaped(w), false
+	}
+	if s.state == inQuoted {
+		switch {
+		case at(w, s.quote):
+			s.state = afterQuote
+			return len(s.quote), false
+		case end > 0:
+			s.inner++
+			return end, false
+		}
+		return 1, false
+	}
+	if end > 0 {
+		return end, true
 	}
 	if s.state == broken {
-		return false
+		return 1, false
 	}
 	if s.cr {
-		s.breaks(BareCR)
-		return false
+		s.breaks(rows.BareCR)
+		return 1, false
 	}
+	return s.outside(w), false
+}
+
+func (s *scanner) escaped(w []byte) int {
+	s.marked = true
+	if (s.state == afterQuote || s.state == afterBlank) && !s.lenient {
+		s.breaks(rows.StrayQuote)
+		return len(s.escape)
+	}
+	if s.state != inQuoted {
+		s.state = inPlain
+	}
+	n := len(s.escape)
+	if n < len(w) {
+		if end := s.rowEnd(w[n:]); end > 0 {
+			s.inner++
+			return n + end
+		}
+	}
+	return n + 1
+}
+
+func (s *scanner) outside(w []byte) int {
 	switch {
-	case c == s.delim:
+	case at(w, s.delim):
 		s.fields++
 		s.state = atStart
-	case c == '\r':
+		return len(s.delim)
+	case at(w, s.quote):
+		s.atQuote()
+		return len(s.quote)
+	case w[0] == '\r' && len(s.end) == 0:
 		s.cr = true
-	case c == '"' && s.quotes:
-		s.quote()
-	case s.state == afterQuote:
-		s.breaks(StrayQuote)
+	case s.state == atStart && s.start && s.isBlank(w[0]):
+	case (s.state == afterQuote || s.state == afterBlank) && s.both && s.isBlank(w[0]):
+		s.state = afterBlank
+	case (s.state == afterQuote || s.state == afterBlank) && !s.lenient:
+		s.breaks(rows.StrayQuote)
 	default:
 		s.state = inPlain
 	}
-	return false
+	return 1
 }
 
-func (s *scanner) quote() {
-	s.sawQuote = true
-	switch s.state {
-	case atStart, afterQuote:
+func (s *scanner) atQuote() {
+	s.marked = true
+	switch {
+	case s.state == atStart, s.state == afterQuote && len(s.escape) == 0:
 		s.state = inQuoted
+	case s.lenient:
+		s.state = inPlain
+	case s.state == inPlain:
+		s.breaks(rows.BareQuote)
 	default:
-		s.breaks(BareQuote)
+		s.breaks(rows.StrayQuote)
 	}
 }

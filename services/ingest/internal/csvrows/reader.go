@@ -1,118 +1,87 @@
 package csvrows
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
 	"unicode"
-	"unicode/utf8"
+
+	"waybill.internal/pkg/integration"
+	"waybill.internal/services/ingest/internal/rows"
+	"waybill.internal/services/ingest/internal/rows/charset"
+	"waybill.internal/services/ingest/internal/rows/lines"
+)
+
+// Bounds that are not settings.
+const (
+	maxColumns  = 16384    // of a row, as in spreadsheets
+	minRowBytes = 16       // of maxRow
+	maxRowBytes = 64 << 20 // of maxRow
 )
 
 // Reader reads the rows of one file. It is not safe for concurrent use and holds
 // no goroutine; it does not close the source.
 type Reader struct {
-	opts    Options
-	text    text
-	delim   byte
+	format  *integration.CSV
+	text    charset.Text
+	dialect dialect
 	framer  *framer
-	parser  rowParser
+	body    rows.Object
 	scratch []byte
+	maxRow  int
 
-	columns []string
-	width   int // columns a row must have; 0: not known yet
-	rows    int
-	blank   int
-	err     error // sticky: why no more rows come
+	header []string // as it stands in the file
+	cells  []string // of the row at hand
+	width  int      // columns a row must have; 0: not known yet
+	rows   int
+	blank  int
+	empty  int   // of the framer's, those before the rows
+	err    error // sticky: why no more rows come
 }
 
-// NewReader reads the start of the file, at most 64 KiB and the header, and
-// stands before the first row (or behind the mark). The source must begin with
-// the file's first byte, also when resuming; one that can seek is sought.
-// An empty file and one with only a header are fine.
-func NewReader(src io.Reader, o Options) (*Reader, error) {
-	if err := o.check(); err != nil {
-		return nil, err
+// New reads the start of the file, at most 64 KiB and the header, and stands before
+// the first row, or behind the mark. The source must begin with the file's first
+// byte, also when resuming. maxRow bounds a row, in the file and as JSON, in bytes.
+// An empty file and one with only a header are fine. The error is a
+// *rows.FileError, or one of the source.
+func New(src io.Reader, f *integration.CSV, maxRow int, from *rows.Mark) (*Reader, error) {
+	if maxRow < minRowBytes || maxRow > maxRowBytes {
+		return nil, fmt.Errorf("csvrows: rows of %d bytes; the bound must lie between %d and %d", maxRow, minRowBytes, maxRowBytes)
 	}
-	base := int64(-1)
-	seeker, canSeek := src.(io.Seeker)
-	if canSeek {
-		if at, err := seeker.Seek(0, io.SeekCurrent); err == nil {
-			base = at
-		}
-	}
-	prefix, whole, err := readPrefix(src)
+	start, err := lines.Open(src, f.Charset)
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{opts: o}
-	if r.text, err = decideCharset(prefix, whole, o.Charset); err != nil {
-		return nil, err
+	r := &Reader{format: f, dialect: dialectOf(f), maxRow: maxRow}
+	r.text = r.dialect.settle(f, start)
+	r.dialect.look = max(r.dialect.look, len(r.dialect.delim), 1)
+	if len(r.dialect.delim) == 0 {
+		return nil, errors.New("csvrows: the delimiter is missing")
 	}
-	if r.delim, err = r.decideDelimiter(prefix); err != nil {
-		return nil, err
-	}
-	all := io.MultiReader(bytes.NewReader(prefix[r.text.bom:]), src)
-	r.framer = &framer{src: r.text.reader(all), delim: r.delim, comment: byte(o.Comment), quotes: !o.NoQuotes,
-		max: o.MaxRowBytes, line: 1, offset: int64(r.text.bom)}
-	r.parser.init(r.delim)
+	start.Text = r.text
+	r.framer = &framer{Buffer: start.Buffer(maxRow, r.dialect.separator()), dialect: &r.dialect, max: maxRow}
 	if err := r.begin(); err != nil {
 		return nil, err
 	}
-	if err := r.resume(seeker, base); err != nil {
-		return nil, err
+	r.empty = r.framer.empty
+	if from != nil {
+		if err := r.resume(*from); err != nil {
+			return nil, err
+		}
 	}
 	return r, nil
 }
 
-// readPrefix reads up to prefixBytes and says whether that is the whole file.
-// io.ReadFull would not do: it cannot tell a short file from a source that itself
-// reports io.ErrUnexpectedEOF, as a cut-off gzip file does.
-func readPrefix(src io.Reader) (prefix []byte, whole bool, err error) {
-	prefix = make([]byte, prefixBytes)
-	n, empty := 0, 0
-	for n < len(prefix) {
-		m, err := src.Read(prefix[n:])
-		n += m
-		if err == io.EOF {
-			return prefix[:n], true, nil
-		}
-		if err == nil && m == 0 {
-			if empty++; empty >= maxEmptyReads {
-				err = io.ErrNoProgress
-			}
-		}
-		if err != nil {
-			return nil, false, fmt.Errorf("csvrows: read the start of the file: %w", err)
-		}
-	}
-	return prefix, false, nil
-}
-
-func (r *Reader) decideDelimiter(prefix []byte) (byte, error) {
-	if r.opts.Delimiter != 0 {
-		return byte(r.opts.Delimiter), nil
-	}
-	sample, err := io.ReadAll(r.text.reader(bytes.NewReader(prefix[r.text.bom:])))
-	if err != nil {
-		return 0, fmt.Errorf("csvrows: decode the start of the file as %s: %w", r.text.name, err)
-	}
-	return detectDelimiter(sample, r.opts), nil
-}
-
 // begin passes over the preamble and settles the column names.
 func (r *Reader) begin() error {
-	for range r.opts.Preamble {
-		if _, err := r.framer.passLine(); err != nil {
-			return err
-		}
+	if err := r.framer.preamble(r.format.Preamble); err != nil {
+		return err
 	}
-	r.setColumns(r.opts.Columns)
-	if !r.opts.Header {
+	r.setColumns(r.format.Columns)
+	if !r.format.Header {
 		return nil
 	}
 	for {
@@ -123,30 +92,31 @@ func (r *Reader) begin() error {
 		if err != nil {
 			return err
 		}
-		cells, code, message := r.parse(fr)
+		code, message := r.parse(fr)
 		if code != "" {
-			return &FileError{Code: BadHeader, Line: fr.line, Message: "the header cannot be read: " + string(code) + ": " + message}
+			return &rows.FileError{Code: rows.BadHeader, Line: fr.line, Message: "the header cannot be read: " + string(code) + ": " + message}
 		}
-		if allBlank(cells) {
+		if allBlank(r.cells) {
 			continue
 		}
-		return r.takeHeader(cells, fr.line)
+		return r.takeHeader(fr.line)
 	}
 }
 
-func (r *Reader) takeHeader(cells []string, line int) error {
-	if len(r.opts.Columns) > 0 {
-		if len(cells) != len(r.opts.Columns) {
-			return &FileError{Code: BadHeader, Line: line, Message: fmt.Sprintf("the header has %d columns, %d are configured", len(cells), len(r.opts.Columns))}
+func (r *Reader) takeHeader(line int) error {
+	r.header = append([]string(nil), r.cells...)
+	if n := len(r.format.Columns); n > 0 {
+		if len(r.header) != n {
+			return &rows.FileError{Code: rows.BadHeader, Line: line, Message: fmt.Sprintf("the header has %d columns, %d are configured", len(r.header), n)}
 		}
 		return nil
 	}
-	names := make([]string, len(cells))
-	for i, c := range cells {
+	names := make([]string, len(r.header))
+	for i, c := range r.header {
 		names[i] = strings.TrimSpace(c)
 	}
 	if err := checkNames(names); err != nil {
-		return &FileError{Code: BadHeader, Line: line, Message: err.Error() + "; mend the file, or name the columns in the integration"}
+		return &rows.FileError{Code: rows.BadHeader, Line: line, Message: err.Error() + "; mend the file, or name the columns in the integration"}
 	}
 	r.setColumns(names)
 	return nil
@@ -154,18 +124,18 @@ func (r *Reader) takeHeader(cells []string, line int) error {
 
 func (r *Reader) setColumns(names []string) {
 	if len(names) > 0 {
-		r.columns = append([]string(nil), names...)
+		r.body = rows.NewObject(names)
 		r.width = len(names)
 	}
 }
 
-// setWidth names the columns of a file without names.
+// setWidth names the columns of a file without names: c1, c2, …
 func (r *Reader) setWidth(n int) {
-	r.width = n
-	r.columns = make([]string, n)
-	for i := range r.columns {
-		r.columns[i] = "c" + strconv.Itoa(i+1)
+	names := make([]string, n)
+	for i := range names {
+		names[i] = "c" + strconv.Itoa(i+1)
 	}
+	r.setColumns(names)
 }
 
 func checkNames(names []string) error {
@@ -175,7 +145,7 @@ func checkNames(names []string) error {
 			return fmt.Errorf("column %d has no name", i+1)
 		}
 		if strings.IndexFunc(n, unicode.IsControl) >= 0 {
-			return fmt.Errorf("the name of column %d contains control characters (are the line ends a lone CR?)", i+1)
+			return fmt.Errorf("the name of column %d contains control characters", i+1)
 		}
 		if first, twice := seen[n]; twice {
 			return fmt.Errorf("columns %d and %d are both named %q", first+1, i+1, n)
@@ -185,89 +155,100 @@ func checkNames(names []string) error {
 	return nil
 }
 
+// Header gives the first row as it stands in the file, whatever names the columns
+// have; nil without one.
+func (r *Reader) Header() []string { return r.header }
+
+// Cells gives the cells of the row that Next gave last, also of one that is ragged;
+// they are valid until the next call of Next.
+func (r *Reader) Cells() []string { return r.cells }
+
 // Columns gives the column names; nil while a file without names has given no row.
-func (r *Reader) Columns() []string { return r.columns }
+func (r *Reader) Columns() []string { return r.body.Names() }
 
 // Charset and Delimiter give what was decided.
-func (r *Reader) Charset() string { return r.text.name }
+func (r *Reader) Charset() string { return r.text.Name }
 
 // Delimiter gives the delimiter that was configured or detected.
-func (r *Reader) Delimiter() rune { return rune(r.delim) }
+func (r *Reader) Delimiter() string { return string(r.dialect.delim) }
 
-// Blank counts the rows of only empty cells passed over so far by this Reader;
-// empty lines are not counted.
-func (r *Reader) Blank() int { return r.blank }
+// Blank counts the blank rows and empty lines behind the header that were passed
+// over so far by this Reader.
+func (r *Reader) Blank() int { return r.blank + r.framer.empty - r.empty }
 
-// Next gives the next row, a *RowError for a broken one (reading goes on), io.EOF
-// at the end of the file, or why the file cannot be read on; the last two stay.
-func (r *Reader) Next() (Row, error) {
+// Close has nothing to free.
+func (r *Reader) Close() error { return nil }
+
+// Next gives the next row; see rows.Reader.
+func (r *Reader) Next() (rows.Row, error) {
 	for r.err == nil {
 		fr, err := r.framer.next()
 		if err != nil {
 			r.err = err
 			break
 		}
-		cells, code, message := r.parse(fr)
-		if code == "" && allBlank(cells) {
+		code, message := r.parse(fr)
+		if code == "" && allBlank(r.cells) {
 			r.blank++
 			continue
 		}
 		if code == "" && r.width == 0 {
-			r.setWidth(len(cells))
+			r.setWidth(len(r.cells))
 		}
-		if code == "" && len(cells) != r.width {
-			code, message = Ragged, fmt.Sprintf("the row has %d columns, %d are expected", len(cells), r.width)
+		if code == "" && len(r.cells) != r.width {
+			code, message = rows.Ragged, fmt.Sprintf("the row has %d columns, %d are expected", len(r.cells), r.width)
 		}
 		r.rows++
-		if code != "" {
-			raw := append([]byte(nil), fr.raw[:min(len(fr.raw), maxRawBytes)]...)
-			return Row{}, &RowError{Line: fr.line, Number: r.rows, Code: code, Message: message, Raw: raw}
+		row := rows.Row{Number: r.rows, Line: fr.line}
+		if code == "" {
+			if row.Body = r.body.JSON(r.cells); len(row.Body) > r.maxRow {
+				code, message = rows.RowTooLong, fmt.Sprintf("the row has %d bytes as JSON, at most %d are taken", len(row.Body), r.maxRow)
+			}
 		}
-		return Row{Number: r.rows, Line: fr.line, Columns: r.columns, Values: cells}, nil
+		if code != "" {
+			return rows.Row{}, &rows.RowError{Line: fr.line, Number: r.rows, Code: code, Message: message, Raw: bytes.Clone(fr.raw[:min(len(fr.raw), lines.MaxRaw)])}
+		}
+		row.Value = r.body.Value(r.cells)
+		return row, nil
 	}
-	return Row{}, r.err
+	return rows.Row{}, r.err
 }
 
-// parse gives the cells of a row, or what is wrong with it.
-func (r *Reader) parse(fr frame) ([]string, Code, string) {
+// parse leaves the cells of a row in r.cells, or says what is wrong with it.
+func (r *Reader) parse(fr frame) (rows.Code, string) {
+	r.cells = r.cells[:0]
 	if fr.fault != "" {
-		return nil, fr.fault, r.explain(fr.fault)
+		return fr.fault, r.explain(fr.fault)
 	}
-	if fr.fields > r.opts.MaxColumns {
-		return nil, TooManyColumns, fmt.Sprintf("the row has %d columns, at most %d are allowed", fr.fields, r.opts.MaxColumns)
+	if fr.fields > maxColumns {
+		return rows.TooManyColumns, fmt.Sprintf("the row has %d columns, at most %d are allowed", fr.fields, maxColumns)
 	}
 	if bytes.IndexByte(fr.raw, 0) >= 0 {
-		return nil, NUL, "the row contains a NUL byte (is this UTF-16 without a byte order mark, or a binary file?)"
+		return rows.NUL, "the row contains a NUL byte (is this UTF-16 without a byte order mark, or a binary file?)"
 	}
-	row, ok := r.text.decode(fr.raw, r.scratch)
-	if r.text.rows != nil {
-		r.scratch = row
-	}
+	row, ok := r.text.Decode(fr.raw, r.scratch)
 	if !ok {
-		return nil, InvalidBytes, "the row contains bytes that are not " + r.text.name
+		return rows.InvalidBytes, "the row contains bytes that are not " + r.text.Name
 	}
-	if !fr.quoted {
-		return strings.Split(string(row), string(rune(r.delim))), "", ""
+	if len(row) > 0 && &row[0] != &fr.raw[0] {
+		r.scratch = row // it has grown, perhaps
 	}
-	cells, err := r.parser.parse(row)
-	if err != nil {
-		return nil, StrayQuote, err.Error()
-	}
-	return cells, "", ""
+	r.cells = r.dialect.split(string(row), fr.plain, r.cells)
+	return "", ""
 }
 
-func (r *Reader) explain(c Code) string {
+func (r *Reader) explain(c rows.Code) string {
 	switch c {
-	case BareQuote:
+	case rows.BareQuote:
 		return `a quote stands inside an unquoted cell; put the cell in quotes and double those inside`
-	case StrayQuote:
+	case rows.StrayQuote:
 		return `text follows the closing quote of a cell; double the quotes inside a quoted cell`
-	case UnterminatedQuote:
+	case rows.UnterminatedQuote:
 		return "a quoted cell is not closed before the end of the file"
-	case BareCR:
+	case rows.BareCR:
 		return "a lone carriage return stands outside quotes; end lines with LF or CR LF"
 	default:
-		return fmt.Sprintf("the row is longer than %d bytes (or a quoted cell is not closed)", r.opts.MaxRowBytes)
+		return fmt.Sprintf("the row is longer than %d bytes (or a quoted cell is not closed)", r.maxRow)
 	}
 }
 
@@ -281,106 +262,45 @@ func allBlank(cells []string) bool {
 }
 
 // Mark gives the place behind the last row given.
-func (r *Reader) Mark() Mark {
-	m := Mark{Rows: r.rows, Line: r.framer.line, Offset: r.framer.offset, Columns: r.width}
-	if r.text.stream != nil {
+func (r *Reader) Mark() rows.Mark {
+	m := rows.Mark{Rows: r.rows, Line: r.framer.Line, Offset: r.framer.Offset, Columns: r.width}
+	if !r.text.Placed() || r.framer.Offset < r.framer.single {
 		m.Offset = -1
 	}
 	return m
 }
 
-// resume goes to where Options say.
-func (r *Reader) resume(seeker io.Seeker, base int64) error {
-	skip := r.opts.SkipRows
-	if m := r.opts.From; m != nil {
-		if m.Offset >= 0 && r.text.stream == nil {
-			return r.jump(*m, seeker, base)
-		}
-		skip = m.Rows
+// resume goes to the mark: by its byte, or by reading the rows before it.
+func (r *Reader) resume(m rows.Mark) error {
+	if m.Rows < 0 || m.Offset < -1 || m.Line < 0 || m.Columns < 0 || m.Columns > maxColumns {
+		return &rows.FileError{Code: rows.MarkMismatch, Message: fmt.Sprintf("this is no mark of a file of separated values: %+v", m)}
 	}
-	for r.rows < skip {
-		_, err := r.Next()
-		if rowErr := (*RowError)(nil); err != nil && !errors.As(err, &rowErr) {
-			if err == io.EOF {
-				return &FileError{Code: MarkMismatch, Message: fmt.Sprintf("%d rows are done by the mark, but the file has %d: it is another file", skip, r.rows)}
-			}
-			return err
+	if m.Offset > 0 && m.Line > 0 && r.text.Placed() {
+		return r.jump(m)
+	}
+	for r.rows < m.Rows {
+		if err := rows.Skipped(r.Next()); err != nil {
+			return rows.CannotSkip(err, m.Rows, r.rows)
 		}
 	}
 	return nil
 }
 
-// seekFrom is the distance below which reading on is cheaper than seeking.
-const seekFrom = 1 << 20
-
-func (r *Reader) jump(m Mark, seeker io.Seeker, base int64) error {
-	f := r.framer
-	mismatch := &FileError{Code: MarkMismatch, Message: fmt.Sprintf("the mark at byte %d does not fit this file", m.Offset)}
-	if m.Offset < f.offset || (r.width > 0 && m.Columns != r.width) {
+func (r *Reader) jump(m rows.Mark) error {
+	mismatch := &rows.FileError{Code: rows.MarkMismatch, Message: fmt.Sprintf("the mark at byte %d does not fit this file", m.Offset)}
+	if m.Offset < r.framer.Offset || r.width > 0 && m.Columns != r.width {
 		return mismatch
 	}
-	if base >= 0 && m.Offset-f.offset > seekFrom {
-		end, err := seeker.Seek(0, io.SeekEnd)
-		if err != nil {
-			return fmt.Errorf("csvrows: seek the end of the file: %w", err)
-		}
-		if base+m.Offset > end {
-			return mismatch
-		}
-		if _, err := seeker.Seek(base+m.Offset, io.SeekStart); err != nil {
-			return fmt.Errorf("csvrows: seek to byte %d: %w", m.Offset, err)
-		}
-		f.src, f.start, f.end, f.offset, f.err = seeker.(io.Reader), 0, 0, m.Offset, nil
+	there, err := r.framer.Jump(m.Offset, m.Line)
+	if err != nil {
+		return err
 	}
-	for f.offset < m.Offset {
-		if f.start == f.end && !f.fill() {
-			if err := f.failed(); err != nil {
-				return err
-			}
-			return mismatch
-		}
-		f.drop(int(min(m.Offset-f.offset, int64(f.end-f.start))))
+	if !there {
+		return mismatch
 	}
-	f.line, r.rows = m.Line, m.Rows
+	r.rows = m.Rows
 	if r.width == 0 && m.Columns > 0 {
 		r.setWidth(m.Columns)
 	}
 	return nil
-}
-
-// rowParser gives one cut row at a time to one encoding/csv Reader, so that no
-// buffer is made per row.
-type rowParser struct {
-	feed *bytes.Reader
-	end  *strings.Reader
-	buf  *bufio.Reader
-	csv  *csv.Reader
-}
-
-func (p *rowParser) init(delim byte) {
-	p.feed, p.end = bytes.NewReader(nil), strings.NewReader("")
-	p.buf = bufio.NewReaderSize(nil, 4096)
-	p.csv = csv.NewReader(p.buf)
-	p.csv.Comma = rune(delim)
-	p.csv.FieldsPerRecord = -1
-}
-
-func (p *rowParser) parse(row []byte) ([]string, error) {
-	p.feed.Reset(row)
-	p.end.Reset("\n")
-	p.buf.Reset(io.MultiReader(p.feed, p.end))
-	cells, err := p.csv.Read()
-	if err != nil {
-		var detail *csv.ParseError
-		if errors.As(err, &detail) {
-			err = detail.Err // its line numbers are not the file's
-		}
-		return nil, err
-	}
-	for _, c := range cells {
-		if !utf8.ValidString(c) {
-			return nil, errors.New("a cell is no text")
-		}
-	}
-	return cells, nil
 }

@@ -10,66 +10,58 @@ import (
 	"strings"
 	"testing"
 
+	"pgregory.net/rapid"
+
+	"waybill.internal/pkg/integration"
 	"waybill.internal/services/ingest/internal/csvrows"
+	"waybill.internal/services/ingest/internal/rows"
 )
 
-// checkResume stops after rows (all, or every n-th so that about most are tried)
-// and goes on in three ways; every way must
-// give exactly the rest.
-func checkResume(t testing.TB, data []byte, o csvrows.Options, most int) {
+// exactly writes everything that Next gave.
+func exactly(row rows.Row, err error) string {
+	if e, broken := errors.AsType[*rows.RowError](err); broken {
+		return fmt.Sprintf("%d@%d !%s %q", e.Number, e.Line, e.Code, e.Raw)
+	}
+	return fmt.Sprintf("%d@%d %s", row.Number, row.Line, row.Body)
+}
+
+// checkResume stops after every row and goes on, by the mark and by the number of
+// its rows alone; both must give exactly the rest.
+func checkResume(t fataler, data []byte, f integration.CSV, maxRow int) {
 	t.Helper()
-	whole, err := csvrows.NewReader(bytes.NewReader(data), o)
+	whole, err := csvrows.New(bytes.NewReader(data), &f, maxRow, nil)
 	if err != nil {
 		return // a file error has nothing to resume
 	}
-	marks := []csvrows.Mark{whole.Mark()}
+	marks := []rows.Mark{whole.Mark()}
 	var all []string
 	for {
 		row, err := whole.Next()
-		var e *csvrows.RowError
 		if err == io.EOF {
 			break
 		}
-		switch {
-		case errors.As(err, &e):
-			all = append(all, fmt.Sprintf("%d@%d !%s %q", e.Number, e.Line, e.Code, e.Raw))
-		case err != nil:
+		if _, broken := errors.AsType[*rows.RowError](err); err != nil && !broken {
 			t.Fatal(err)
-		default:
-			all = append(all, fmt.Sprintf("%d@%d %q %q", row.Number, row.Line, row.Columns, row.Values))
 		}
+		all = append(all, exactly(row, err))
 		marks = append(marks, whole.Mark())
 	}
-	for k := 0; k < len(marks); k += 1 + len(marks)/most {
-		stored, err := json.Marshal(marks[k])
+	for k, mark := range marks {
+		stored, err := json.Marshal(mark)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var m csvrows.Mark
+		var m rows.Mark
 		if err := json.Unmarshal(stored, &m); err != nil {
 			t.Fatal(err)
 		}
-		fromMark, skipping := o, o
-		fromMark.From, skipping.SkipRows = &m, k
-		for name, open := range map[string]func() (*csvrows.Reader, error){
-			"seek":   func() (*csvrows.Reader, error) { return csvrows.NewReader(bytes.NewReader(data), fromMark) },
-			"stream": func() (*csvrows.Reader, error) { return csvrows.NewReader(bytes.NewBuffer(data), fromMark) },
-			"skip":   func() (*csvrows.Reader, error) { return csvrows.NewReader(bytes.NewBuffer(data), skipping) },
-		} {
-			r, err := open()
+		for name, from := range map[string]rows.Mark{"mark": m, "rows": {Rows: k, Offset: -1}} {
+			r, err := csvrows.New(bytes.NewReader(data), &f, maxRow, &from)
 			if err != nil {
 				t.Fatalf("%s after row %d: %v", name, k, err)
 			}
 			for _, want := range all[k:] {
-				row, err := r.Next()
-				got := fmt.Sprintf("%d@%d %q %q", row.Number, row.Line, row.Columns, row.Values)
-				var e *csvrows.RowError
-				if errors.As(err, &e) {
-					got = fmt.Sprintf("%d@%d !%s %q", e.Number, e.Line, e.Code, e.Raw)
-				} else if err != nil {
-					t.Fatalf("%s after row %d: %v", name, k, err)
-				}
-				if got != want {
+				if got := exactly(r.Next()); got != want {
 					t.Fatalf("%s after row %d: got %s, want %s", name, k, got, want)
 				}
 			}
@@ -80,51 +72,37 @@ func checkResume(t testing.TB, data []byte, o csvrows.Options, most int) {
 	}
 }
 
-func TestResumeSeeksFarIntoALargeFile(t *testing.T) {
+// At every mark of any file, and under any dialect, reading goes on as if nothing
+// had happened.
+func TestResumeAtEveryMark(t *testing.T) {
 	t.Parallel()
-	var b bytes.Buffer
-	b.WriteString("preface that is not ours")
-	base := b.Len()
-	b.WriteString("a;b\n")
-	for i := range 300_000 {
-		fmt.Fprintf(&b, "%d;\"v%d\"\n", i, i)
-	}
-	f := bytes.NewReader(b.Bytes())
-	if _, err := f.Seek(int64(base), io.SeekStart); err != nil {
-		t.Fatal(err)
-	}
-	o := csvrows.Options{Header: true}
-	r, err := csvrows.NewReader(f, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 250_000 {
-		if _, err := r.Next(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	m := r.Mark()
-	o.From = &m
-	read := 0
-	again := bytes.NewReader(b.Bytes()[base:])
-	r, err = csvrows.NewReader(struct {
-		io.Reader
-		io.Seeker
-	}{readerFunc(func(p []byte) (int, error) {
-		n, err := again.Read(p)
-		read += n
-		return n, err
-	}), again}, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	row, err := r.Next()
-	if err != nil || row.Number != 250_001 || row.Line != 250_002 || row.Values[1] != "v250000" {
-		t.Fatalf("got %+v, %v", row, err)
-	}
-	if read > 1<<20 {
-		t.Fatalf("read %d bytes to resume", read)
-	}
+	rapid.Check(t, func(t *rapid.T) {
+		checkResume(t, []byte(pieces().Draw(t, "data")), dialects().Draw(t, "format"), 64)
+	})
+}
+
+// fataler is what *testing.T and *rapid.T have in common here.
+type fataler interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
+func dialects() *rapid.Generator[integration.CSV] {
+	return rapid.Custom(func(t *rapid.T) integration.CSV {
+		f := plain()
+		f.Header = rapid.Bool().Draw(t, "header")
+		f.Delimiter = rapid.SampledFrom([]string{",", ";", "auto", ",\"", "bc"}).Draw(t, "delimiter")
+		f.RowEnd = rapid.SampledFrom([]string{"", "", "1", "é"}).Draw(t, "row end")
+		f.Quote = rapid.SampledFrom([]string{`"`, "none", "a"}).Draw(t, "quote")
+		f.Escape = rapid.SampledFrom([]string{"", `\`}).Draw(t, "escape")
+		f.Comment = rapid.SampledFrom([]string{"", "#"}).Draw(t, "comment")
+		f.Stray = rapid.SampledFrom([]string{"refuse", "keep"}).Draw(t, "stray")
+		f.Trim = rapid.SampledFrom([]string{"none", "start", "both"}).Draw(t, "trim")
+		f.Charset = rapid.SampledFrom([]string{"auto", "utf-8", "windows-1252", "shift_jis"}).Draw(t, "charset")
+		f.Preamble = rapid.IntRange(0, 2).Draw(t, "preamble")
+		return f
+	})
 }
 
 // endless gives n bytes of generated rows, some broken, without holding them.
@@ -162,7 +140,8 @@ func (e *endless) Read(p []byte) (int, error) {
 
 // 200 MB go through in constant memory. Not parallel: it measures the heap.
 func TestMemoryStaysFlat(t *testing.T) {
-	r, err := csvrows.NewReader(&endless{left: 200 << 20}, csvrows.Options{Delimiter: ','})
+	f := with(headless)
+	r, err := csvrows.New(&endless{left: 200 << 20}, &f, maxRow, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,30 +149,80 @@ func TestMemoryStaysFlat(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	var most uint64
-	rows, broken := 0, 0
+	n, broken := 0, 0
 	for {
 		_, err := r.Next()
 		if err == io.EOF {
 			break
 		}
-		var e *csvrows.RowError
-		if errors.As(err, &e) {
+		if _, is := errors.AsType[*rows.RowError](err); is {
 			broken++
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		rows++
-		if rows%50_000 == 0 {
+		n++
+		if n%50_000 == 0 {
 			runtime.GC() // what is still held, not what waits to be collected
 			runtime.ReadMemStats(&now)
 			most = max(most, now.HeapAlloc)
 		}
 	}
-	if rows < 300_000 || broken < 300 || r.Mark().Rows != rows {
-		t.Fatalf("%d rows, %d broken", rows, broken)
+	if n < 300_000 || broken < 300 || r.Mark().Rows != n {
+		t.Fatalf("%d rows, %d broken", n, broken)
 	}
 	if limit := before.HeapAlloc + 8<<20; most > limit {
 		t.Fatalf("%d bytes held, at most %d allowed", most, limit)
 	}
-	t.Logf("%d rows, %d broken, at most %d KiB held", rows, broken, most>>10)
+	t.Logf("%d rows, %d broken, at most %d KiB held", n, broken, most>>10)
+}
+
+func FuzzReader(f *testing.F) {
+	f.Add([]byte("a,b\n1,\"2\n\"\n"), byte(0), true, "auto")
+	f.Add([]byte("\xff\xfea\x00,\x00"), byte(1), false, "utf-16le")
+	f.Add([]byte("\"a;b\n1;2\n\r\r\n"), byte(2), false, "iso-8859-7")
+	f.Add([]byte("\x00\xff\"\"\",\n"), byte(3), true, "shift_jis")
+	f.Add([]byte("a+|b&|\r\n1\\+|+|\"&|"), byte(8), true, "ibm850")
+	f.Fuzz(func(t *testing.T, data []byte, kind byte, header bool, charset string) {
+		o := plain()
+		o.Header, o.Charset = header, charset
+		if kind&1 != 0 {
+			o.Quote = "none"
+		}
+		if kind&2 != 0 {
+			o.Delimiter = "auto"
+		}
+		if kind&4 != 0 {
+			o.Comment = "#"
+		}
+		if kind&8 != 0 {
+			o.Delimiter, o.RowEnd, o.Escape = "+|", "&|", `\`
+		}
+		if kind&16 != 0 {
+			o.Stray, o.Trim = "keep", "both"
+		}
+		checkResume(t, data[:min(len(data), 4096)], o, 64)
+	})
+}
+
+func BenchmarkReader(b *testing.B) {
+	var data bytes.Buffer
+	data.WriteString("id,name,city,amount,note\n")
+	for i := range 100_000 {
+		fmt.Fprintf(&data, "%d,customer %d,Berlin,%d.50,a note of some length\n", i, i, i)
+	}
+	f := plain()
+	b.SetBytes(int64(data.Len()))
+	for b.Loop() {
+		r, err := csvrows.New(bytes.NewReader(data.Bytes()), &f, maxRow, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for {
+			if _, err := r.Next(); err == io.EOF {
+				break
+			} else if err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
 }
