@@ -32,9 +32,11 @@ const (
 
 // ConsumerConfig says what to read and what to do with it.
 type ConsumerConfig struct {
-	// Group to join and topics to read; topics that do not exist are made.
-	Group  string
-	Topics []string
+	// Group to join and topics to read; topics that do not exist are made, unless
+	// they are Foreign: then they are waited for, and Report is told.
+	Group   string
+	Topics  []string
+	Foreign bool
 	// Handle gets the head of what one partition has: 1 to MaxBatch consecutive
 	// messages, whatever is there, without waiting for more. It is called one at a time
 	// per partition, at the same time for different partitions.
@@ -195,10 +197,10 @@ func (c *Consumer) follow(ctx context.Context, group *kafka.ConsumerGroup) {
 	}
 }
 
-// ensure makes missing topics and waits for brokers; it fails only when ctx ends.
+// ensure waits for brokers, and for topics that are missing and not made; it fails only when ctx ends.
 func (c *Consumer) ensure(ctx context.Context) error {
 	for n := 1; ; n++ {
-		err := c.factory.ensureOnce(ctx, c.transport, c.config.Topics)
+		err := c.present(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -210,6 +212,20 @@ func (c *Consumer) ensure(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// present makes the topics if they are ours to make, else it looks whether they exist.
+func (c *Consumer) present(ctx context.Context) error {
+	if !c.config.Foreign {
+		return c.factory.ensureOnce(ctx, c.transport, c.config.Topics)
+	}
+	ctx, cancel := context.WithTimeout(ctx, ensureTry)
+	defer cancel()
+	missing, err := c.factory.missing(ctx, c.transport, c.config.Topics)
+	if err == nil && len(missing) > 0 {
+		err = fmt.Errorf("topic %s does not exist, or we may not read it; it is not ours to make", missing[0])
+	}
+	return err
 }
 
 // generation reads the assigned partitions until the generation ends.

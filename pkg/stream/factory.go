@@ -72,6 +72,14 @@ type Factory struct {
 	sasl   sasl.Mechanism
 }
 
+// Elsewhere is a factory for topics of another cluster, which has its own
+// addresses, TLS and SASL; all else is as here.
+func (f *Factory) Elsewhere(brokers []string, secure *tls.Config, login *SASL) (*Factory, error) {
+	config := f.config
+	config.Brokers, config.TLS, config.SASL = brokers, secure, login
+	return NewFactory(config)
+}
+
 // NewFactory checks the configuration; it does not connect.
 func NewFactory(config Config) (*Factory, error) {
 	if len(config.Brokers) == 0 {
