@@ -42,11 +42,24 @@ type Acceptor struct {
 	log       *zap.Logger
 	arrivals  *groupcommit.Group[ledger.Arrival, ledger.Receipt]
 	refusals  *groupcommit.Group[ledger.Interaction, struct{}]
+	seen      Seen
+}
+
+// Seen is told of every arrival that base validation judged: its body, nil if it
+// could not be read as one, and what is wrong with it. It must not wait, nor keep the body.
+type Seen func(integration, source string, body any, problems []integration.Problem)
+
+// Tell names who is told of arrivals; it is called before the first one.
+func (a *Acceptor) Tell(seen Seen) { a.seen = seen }
+
+// Unread tells of an arrival that could not be read as a body.
+func (a *Acceptor) Unread(from, source, code string) {
+	a.seen(from, source, nil, []integration.Problem{{Code: code}})
 }
 
 // New starts an acceptor; Close flushes and stops it.
 func New(l *ledger.Ledger, s *ledger.Sessions, p *outbox.Publisher, log *zap.Logger) (*Acceptor, error) {
-	a := &Acceptor{ledger: l, sessions: s, publisher: p, log: log}
+	a := &Acceptor{ledger: l, sessions: s, publisher: p, log: log, seen: func(string, string, any, []integration.Problem) {}}
 	var err error
 	a.arrivals, err = groupcommit.New(groupcommit.Config[ledger.Arrival, ledger.Receipt]{
 		Commit: a.commit, Size: arrivalSize,
@@ -132,13 +145,51 @@ func (a *Acceptor) Accept(ctx context.Context, arrival ledger.Arrival) (ledger.R
 		return ledger.Receipt{Record: r}, a.arrivals.Submit(arrival, func(ledger.Receipt, error) {})
 	}
 	receipt, err := a.arrivals.Do(ctx, arrival)
+	return receipt, told(err)
+}
+
+// AcceptAll is Accept for arrivals that came together: they are handed in in their
+// order, share transactions as they fit, and each has its own receipt or error.
+func (a *Acceptor) AcceptAll(ctx context.Context, arrivals []ledger.Arrival) ([]ledger.Receipt, []error) {
+	type answer struct {
+		index   int
+		receipt ledger.Receipt
+		err     error
+	}
+	receipts, failures := make([]ledger.Receipt, len(arrivals)), make([]error, len(arrivals))
+	answers := make(chan answer, len(arrivals)) // room for all, so that a worker never waits for a caller that left
+	waiting := 0
+	for i := range arrivals {
+		failures[i] = &Unavailable{errUnanswered}
+		err := a.arrivals.Submit(arrivals[i], func(r ledger.Receipt, err error) { answers <- answer{i, r, err} })
+		if err != nil {
+			failures[i] = told(err)
+			continue
+		}
+		waiting++
+	}
+	for ; waiting > 0; waiting-- {
+		select {
+		case got := <-answers:
+			receipts[got.index], failures[got.index] = got.receipt, told(got.err)
+		case <-ctx.Done():
+			return receipts, failures
+		}
+	}
+	return receipts, failures
+}
+
+var errUnanswered = errors.New("whether it is committed is not known yet")
+
+// told makes of a commit's error what Accept promises.
+func told(err error) error {
 	switch {
 	case err == nil:
-		return receipt, nil
+		return nil
 	case ledger.DataFault(err):
-		return receipt, fault.Wrap(err, fault.Data, "unstorable", "%s", ledger.DataFaultText(err))
+		return fault.Wrap(err, fault.Data, "unstorable", "%s", ledger.DataFaultText(err))
 	default:
-		return receipt, &Unavailable{err}
+		return &Unavailable{err}
 	}
 }
 
@@ -162,6 +213,11 @@ type Input struct {
 	KeyHeaders map[string]string
 	FileHash   string
 	Row        int64
+	Item       any    // of a poll, as the list gives it
+	EventID    string // the sender's own identity of the event: the default idempotency key
+	// SpareKey is the idempotency key of what has none, or whose key cannot be evaluated: it
+	// becomes a rejected record rather than being refused. "": it is refused.
+	SpareKey   string
 	TrackingID [16]byte
 	// Request of a duplicate is asked for while the commit is under way. Nil: none is kept.
 	Request func() ledger.Interaction
@@ -179,7 +235,7 @@ func (a *Acceptor) Prepare(ctx context.Context, in Input) (ledger.Arrival, error
 	if in.KeyHeaders == nil {
 		in.KeyHeaders = in.Headers
 	}
-	idempotencyKey, entityKey, err := in.Entry.Keys(in.Source, integration.Input{Body: in.Body, Headers: in.KeyHeaders, FileHash: in.FileHash, Row: in.Row})
+	idempotencyKey, entityKey, err := in.Entry.Keys(in.Source, integration.Input{Body: in.Body, Headers: in.KeyHeaders, FileHash: in.FileHash, Row: in.Row, Item: in.Item, EventID: in.EventID})
 	problems := in.Entry.Validate(in.Body)
 	if err != nil {
 		problem, ok := errors.AsType[integration.Problem](err)
@@ -187,7 +243,11 @@ func (a *Acceptor) Prepare(ctx context.Context, in Input) (ledger.Arrival, error
 			return ledger.Arrival{}, fault.Wrap(err, fault.Bug, "unidentified", "%v", err)
 		}
 		problems = append([]integration.Problem{problem}, problems...)
+		if idempotencyKey == "" {
+			idempotencyKey = in.SpareKey
+		}
 		if idempotencyKey == "" { // without an identity it cannot be a record
+			a.seen(in.Entry.Name, in.Source.Name, in.Body, problems)
 			f := Invalid(problems)
 			f.Code = "unidentified"
 			return ledger.Arrival{}, f
@@ -200,9 +260,17 @@ func (a *Acceptor) Prepare(ctx context.Context, in Input) (ledger.Arrival, error
 	arrival := ledger.Arrival{
 		ID: record.DeriveID(key, in.Entry.Name, idempotencyKey), Integration: in.Entry.Name, Source: in.Source.Name,
 		Key: idempotencyKey, EntityKey: entityKey, Version: in.Entry.Version, Request: in.Request,
-		RefuseConflict: in.Entry.ConflictPolicy(in.Source) == "refuse",
-		Payload:        ledger.Payload{TrackingID: in.TrackingID, ContentType: in.ContentType, Headers: in.Headers, Body: in.Raw},
+		RefuseConflict: in.Entry.ConflictPolicy(in.Source) == "refuse", AnyBody: in.Entry.Copies(in.Source),
+		Payload: ledger.Payload{TrackingID: in.TrackingID, ContentType: in.ContentType, Headers: in.Headers, Body: in.Raw},
 	}
+	if err == nil && in.Entry.TracksEntities() {
+		content, err := integration.ContentHash(in.Body)
+		if err != nil {
+			return ledger.Arrival{}, fault.Wrap(err, fault.Bug, "uncanonical", "hash the body: %v", err)
+		}
+		arrival.Content = &content
+	}
+	a.seen(in.Entry.Name, in.Source.Name, in.Body, problems)
 	if len(problems) == 0 {
 		return arrival, nil
 	}

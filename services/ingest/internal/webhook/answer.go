@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -12,9 +11,9 @@ import (
 	"waybill.internal/pkg/egress"
 	"waybill.internal/pkg/fault"
 	"waybill.internal/pkg/ledger"
+	"waybill.internal/pkg/provider"
 	"waybill.internal/pkg/record"
 	"waybill.internal/services/ingest/internal/accept"
-	"waybill.internal/services/ingest/internal/verify"
 )
 
 // Receipt is what the sender gets, now and whenever it asks.
@@ -58,85 +57,127 @@ type problemDocument struct {
 	Status     int             `json:"status"`
 	Code       string          `json:"code"`
 	Detail     string          `json:"detail"`
+	Header     string          `json:"header,omitempty"` // the header of the request that it is about
 	TrackingID string          `json:"tracking_id"`
 	Errors     []fault.Problem `json:"errors,omitempty"`
 }
 
-func (x *exchange) answer(status int, body any) {
+// body sends an answer whole.
+func (x *exchange) body(status int, kind string, body []byte) {
+	if kind != "" {
+		x.w.Header().Set("Content-Type", kind)
+	}
+	x.answered = true
+	x.w.WriteHeader(status)
+	if x.r.Method != http.MethodHead {
+		_, _ = x.w.Write(body) // a sender that is gone asks again
+	}
+}
+
+func (x *exchange) answer(status int, body any) { x.json(status, jsonType, body) }
+
+func (x *exchange) json(status int, kind string, body any) {
 	document, err := json.Marshal(body)
 	if err != nil { // our own types: cannot be
 		status, document = http.StatusInternalServerError, []byte(`{}`)
 	}
-	if x.w.Header().Get("Content-Type") == "" {
-		x.w.Header().Set("Content-Type", "application/json")
+	x.body(status, kind, append(document, '\n'))
+}
+
+// problem answers what went wrong: to programs as a document, to people as a page.
+func (x *exchange) problem(status int, p problemDocument) {
+	document := x.document(status, p)
+	if x.browser() {
+		x.page(status, personal(*document))
+		return
 	}
-	x.answered = true
-	x.w.WriteHeader(status)
-	_, _ = x.w.Write(append(document, '\n')) // a sender that is gone asks again
+	x.json(status, "application/problem+json", document)
 }
 
-func (x *exchange) problem(status int, code, detail string, reasons []fault.Problem) {
-	x.w.Header().Set("Content-Type", "application/problem+json")
-	x.answer(status, x.document(status, code, detail, reasons))
+// document fills in what every problem has.
+func (x *exchange) document(status int, p problemDocument) *problemDocument {
+	p.Type, p.Title, p.Status, p.TrackingID = "about:blank", http.StatusText(status), status, x.tracking.String()
+	return &p
 }
 
-func (x *exchange) document(status int, code, detail string, reasons []fault.Problem) problemDocument {
-	return problemDocument{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: code, Detail: detail, TrackingID: x.tracking.String(), Errors: reasons}
+// explain says what is wrong with a request that is refused.
+func explain(err error) problemDocument {
+	if bad, ok := errors.AsType[*provider.Error](err); ok {
+		return problemDocument{Code: string(bad.Code), Detail: bad.Detail, Header: bad.Header}
+	}
+	if bad, ok := errors.AsType[*splitError](err); ok {
+		return problemDocument{Code: "unreadable", Detail: bad.Error(), Errors: []fault.Problem{{Line: bad.line, Code: "syntax", Message: bad.message}}}
+	}
+	f := fault.Of(err)
+	return problemDocument{Code: f.Code, Detail: f.Message, Errors: f.Detail}
 }
 
 // refuse keeps the request in a row of its own and then tells the sender what
 // is wrong with it. If the row cannot be kept the fault is ours as well: 503.
 func (x *exchange) refuse(status int, err error) {
-	code, detail := "", err.Error()
-	var reasons []fault.Problem
-	if bad, ok := errors.AsType[*verify.Error](err); ok {
-		code = string(bad.Code)
-	} else {
-		f := fault.Of(err)
-		if f.Class != fault.Data {
-			x.failed(&accept.Unavailable{Err: err})
-			return
-		}
-		code, detail, reasons = f.Code, f.Message, f.Detail
+	bad, proof := errors.AsType[*provider.Error](err)
+	if proof {
+		x.unproven(x.entry.Name, x.source.Name, bad)
 	}
-	ctx, cancel := context.WithTimeout(x.r.Context(), acceptTimeout)
+	_, split := errors.AsType[*splitError](err)
+	if !proof && !split && fault.Of(err).Class != fault.Data {
+		x.failed(&accept.Unavailable{Err: err})
+		return
+	}
+	if !x.known && x.tooStrange() {
+		return
+	}
+	p := explain(err)
+	ctx, cancel := x.beyond(acceptTimeout)
 	defer cancel()
-	document, err := json.Marshal(x.document(status, code, detail, reasons))
+	document, err := json.Marshal(x.document(status, p))
 	if err != nil {
 		document = nil
 	}
-	if err := x.acceptor.Refuse(ctx, x.interaction(status, string(document))); err != nil {
+	if err := x.acceptor.Refuse(ctx, x.interaction(x.raw, status, string(document))); err != nil {
 		x.unavailable(err)
 		return
 	}
 	x.count(x.entry.Name, x.source.Name, "refused")
 	if status == http.StatusUnauthorized {
-		x.w.Header().Set("WWW-Authenticate", "Signature")
+		x.w.Header().Set("WWW-Authenticate", challenge(provider.Scheme(x.source.Webhook.Verify.Scheme)))
 	}
-	x.problem(status, code, detail, reasons)
+	x.problem(status, p)
+}
+
+// challenge names what a request is to be proven with.
+func challenge(s provider.Scheme) string {
+	switch s {
+	case provider.Basic:
+		return `Basic realm="waybill"`
+	case provider.APIKey:
+		return "Bearer"
+	}
+	return "Signature"
 }
 
 // turnAway answers a request that brought nothing: it asked for what is not
 // there, or not for it to see.
 func (x *exchange) turnAway(status int, code, detail string) {
-	if x.tooStrange() {
+	if !x.known && x.tooStrange() {
 		return
 	}
-	document, err := json.Marshal(x.document(status, code, detail, nil))
+	p := problemDocument{Code: code, Detail: detail}
+	document, err := json.Marshal(x.document(status, p))
 	if err != nil {
 		document = nil
 	}
 	if x.note(status, x.integration(), string(document)) {
-		x.problem(status, code, detail, nil)
+		x.problem(status, p)
 	}
 }
 
 // keep keeps, if that can be done, a request that failed by our own fault, so
 // that whoever mends it can see what it met.
 func (x *exchange) keep(status int, f *fault.Error) {
-	ctx, cancel := context.WithTimeout(x.r.Context(), acceptTimeout)
+	ctx, cancel := x.beyond(acceptTimeout)
 	defer cancel()
-	i := x.interaction(status, "")
+	i := x.interaction(x.raw, status, "")
 	i.Kind, i.Error = ledger.ReadInteraction, f.Error()
 	if err := x.acceptor.Refuse(ctx, i); err != nil {
 		x.log.Warn("an interaction could not be kept", zap.String("tracking_id", x.tracking.String()), zap.Error(err))
@@ -153,25 +194,24 @@ func (x *exchange) integration() string {
 // note keeps a request that brought nothing. False: it could not, and the
 // sender was told to ask again.
 func (x *exchange) note(status int, integration, response string) bool {
-	ctx, cancel := context.WithTimeout(x.r.Context(), acceptTimeout)
+	ctx, cancel := x.beyond(acceptTimeout)
 	defer cancel()
-	i := x.interaction(status, response)
+	i := x.interaction(x.raw, status, response)
 	i.Kind, i.Integration = ledger.ReadInteraction, integration
 	if err := x.acceptor.Refuse(ctx, i); err != nil {
 		x.log.Warn("an interaction could not be kept", zap.String("tracking_id", x.tracking.String()), zap.Error(err))
-		x.w.Header().Set("Retry-After", retryAfter)
-		x.problem(http.StatusServiceUnavailable, "unavailable", "ask again", nil)
+		x.askAgain()
 		return false
 	}
 	return true
 }
 
-// interaction is this exchange as the ledger keeps it.
-func (x *exchange) interaction(status int, response string) ledger.Interaction {
+// interaction is this exchange, or that about one item of it, as the ledger keeps it.
+func (x *exchange) interaction(raw []byte, status int, response string) ledger.Interaction {
 	header, err := json.Marshal(x.headers)
 	if err != nil || len(x.headers) == 0 {
 		header = nil
 	}
 	return ledger.Interaction{TrackingID: x.tracking, Integration: x.integration(), Method: x.r.Method, URL: egress.RedactURL(x.r.URL.String()), Status: status,
-		Duration: x.ledger.Now().Sub(x.at), RequestHeader: header, RequestBody: egress.Capture(x.raw).Data, ResponseBody: response, At: x.at}
+		Duration: x.ledger.Now().Sub(x.at), RequestHeader: header, RequestBody: egress.Capture(raw).Data, ResponseBody: response, At: x.at}
 }

@@ -4,71 +4,116 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"waybill.internal/pkg/catalog"
 	"waybill.internal/pkg/fault"
 	"waybill.internal/pkg/integration"
-	"waybill.internal/services/ingest/internal/verify"
+	"waybill.internal/pkg/provider"
 )
 
-// verifiers keeps one verifier per source, made anew when a secret's value has
-// changed: secrets are resolved at use, so a rotated one needs no restart.
+// verifiers keeps one verifier per source, made anew when a secret's value or the
+// integration has changed: secrets are resolved at use, so a rotated one needs no
+// restart.
 type verifiers struct {
+	uses provider.Uses
+
 	mu    sync.Mutex
-	known map[string]keptVerifier // by integration and source
+	known map[route]keptVerifier // at most one for each source
 }
 
 type keptVerifier struct {
+	version  string // of the integration
 	secrets  []string
-	verifier verify.Verifier
+	verifier provider.Verifier
 }
 
-func newVerifiers() *verifiers { return &verifiers{known: map[string]keptVerifier{}} }
+func newVerifiers() *verifiers { return &verifiers{known: map[route]keptVerifier{}} }
 
-// of gives the source's verifier. An error is our own fault, of class credentials.
-func (v *verifiers) of(e catalog.Entry, s *integration.Source) (verify.Verifier, error) {
-	rules := s.Webhook.Verify
-	secrets, err := reveal(rules.Secrets)
+// of gives the source's verifier, which also notes when each secret was last used.
+// Its KeyIndex counts the secrets as the integration lists them. An error is our own
+// fault, of class credentials.
+func (v *verifiers) of(e catalog.Entry, s *integration.Source) (provider.Verifier, error) {
+	found, err := secretsOf(e, s)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Credentials, "secret_unreadable", "the secrets of source %s of integration %s cannot be read", s.Name, e.Name)
+		return nil, err
 	}
-	name := e.Hash() + "/" + s.Name
+	source, version := route{e.Name, s.Name}, e.Hash()
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if kept, ok := v.known[name]; ok && slices.Equal(kept.secrets, secrets) {
-		return kept.verifier, nil
+	kept, ok := v.known[source]
+	if !ok || kept.version != version || !slices.Equal(kept.secrets, found.values) {
+		config := s.Webhook.Verify.Verification()
+		config.Secrets = found.values
+		verifier, err := provider.New(config)
+		if err != nil {
+			return nil, fault.Wrap(err, fault.Credentials, "verifier_unusable", "source %s of integration %s cannot verify anything", s.Name, e.Name)
+		}
+		kept = keptVerifier{version, found.values, verifier}
+		v.known[source] = kept
 	}
-	config := verify.Config{Scheme: verify.Scheme(rules.Scheme), Secrets: secrets, Header: rules.Header, Algorithm: rules.Algorithm, Encoding: rules.Encoding, Prefix: rules.Prefix}
-	if config.Scheme == verify.StandardWebhooks {
-		config.Tolerance = rules.Tolerance
-	}
-	verifier, err := verify.New(config)
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Credentials, "verifier_unusable", "source %s of integration %s cannot verify anything", s.Name, e.Name)
-	}
-	v.known[name] = keptVerifier{secrets, verifier}
-	return verifier, nil
+	return notedVerifier{kept.verifier, &v.uses, source, found.places}, nil
 }
 
-// reveal reads the secrets that are set: during a rotation the old one may be
-// gone already. None at all is an error.
-func reveal(secrets []integration.Secret) ([]string, error) {
-	var values []string
+// handshake is provider.Handshake with the source's secrets. Whatever Answer.Signed
+// says holds: such an answer waits for Verify.
+func (v *verifiers) handshake(e catalog.Entry, s *integration.Source, r provider.Request) (provider.Answer, bool) {
+	scheme := provider.Scheme(s.Webhook.Verify.Scheme)
+	if scheme != provider.Meta && scheme != provider.Zoom {
+		return provider.Handshake(scheme, r, nil) // no secret read for nothing on every request
+	}
+	found, err := secretsOf(e, s)
+	if err != nil {
+		return provider.Answer{}, false // verifying says so
+	}
+	return provider.Handshake(scheme, r, found.values)
+}
+
+// SecretUses lists when the secrets of the sources last verified a request to this
+// process: the source is "integration/source", the index that of the secret there.
+func (h *Handler) SecretUses() []provider.Use { return h.verifiers.uses.Snapshot() }
+
+// notedVerifier tells the secrets' uses.
+type notedVerifier struct {
+	provider.Verifier
+	uses   *provider.Uses
+	source route
+	places []int // of each revealed secret in the integration's list
+}
+
+func (n notedVerifier) Verify(r provider.Request, now time.Time) (provider.Verified, error) {
+	got, err := n.Verifier.Verify(r, now)
+	if err != nil || got.KeyIndex < 0 {
+		return got, err
+	}
+	got.KeyIndex = n.places[got.KeyIndex]
+	n.uses.Note(n.source.integration+"/"+n.source.source, got.KeyIndex, now)
+	return got, nil
+}
+
+// revealed are the secrets that are set, each once, and where they are listed.
+type revealed struct {
+	values []string
+	places []int
+}
+
+// secretsOf reads the secrets that are set: during a rotation the old one may be
+// gone already. None at all is an error, unless the scheme has none.
+func secretsOf(e catalog.Entry, s *integration.Source) (revealed, error) {
+	var found revealed
 	var first error
-	for _, s := range secrets {
-		value, err := s.Reveal()
-		if err != nil {
-			if first == nil {
-				first = err
-			}
-			continue
-		}
-		if !slices.Contains(values, value) {
-			values = append(values, value)
+	for i, secret := range s.Webhook.Verify.Secrets {
+		value, err := secret.Reveal()
+		switch {
+		case err != nil && first == nil:
+			first = err
+		case err == nil && !slices.Contains(found.values, value):
+			found.values, found.places = append(found.values, value), append(found.places, i)
 		}
 	}
-	if len(values) == 0 {
-		return nil, fmt.Errorf("no secret is set: %w", first)
+	if len(found.values) == 0 && s.Webhook.Verify.Scheme != string(provider.None) {
+		return revealed{}, fault.Wrap(fmt.Errorf("no secret is set: %w", first), fault.Credentials, "secret_unreadable",
+			"the secrets of source %s of integration %s cannot be read", s.Name, e.Name)
 	}
-	return values, nil
+	return found, nil
 }

@@ -1,51 +1,57 @@
-// Package webhook takes events that partners post over HTTP: verify the raw
-// bytes, decode, accept, answer. Every answer carries a Trackingid header, under
-// which the interaction is kept; what is told to come again (503, 429) is only logged.
+// Package webhook takes what partners send over HTTP, and tells them what became
+// of it: events, batches of them, HTML forms, the questions that providers ask
+// before they send anything, receipts, and lists of records.
+//
+// A request goes one way: its source's connections, its body (bounded, unpacked,
+// not slower than a least rate), the provider's handshake, the proof of who sent
+// it over the raw bytes, its source's rate, its media type. What is left is one
+// event (one.go), a batch (batch.go) or a form (form.go), and ends in accept.
+//
+// Every answer carries a Trackingid header, under which the interaction is kept;
+// what is told to come again (503, 429) is only logged. Every refusal is a problem
+// document (RFC 9457) with a code that does not change. The OpenAPI document of
+// package openapi says what is answered when; test/http holds it true.
 package webhook
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
-	"golang.org/x/time/rate"
 
 	"waybill.internal/pkg/catalog"
 	"waybill.internal/pkg/egress"
 	"waybill.internal/pkg/fault"
 	"waybill.internal/pkg/integration"
 	"waybill.internal/pkg/ledger"
+	"waybill.internal/pkg/provider"
 	"waybill.internal/services/ingest/internal/accept"
+	"waybill.internal/services/ingest/openapi"
 )
 
 const (
-	// bodyBudget bounds the bytes of all bodies that are read or wait for their commit.
-	bodyBudget = 32 << 20
-	// budgetWait is how long a request waits for room; then 503.
-	budgetWait = 200 * time.Millisecond
-	// budgetStep is how much of a body is admitted at once: what a sender only
-	// announces takes no room from others.
-	budgetStep = 64 << 10
-	// BodyTimeout is how long a sender may take to send its body.
-	BodyTimeout = 10 * time.Second
-	// Requests that show no valid key are kept at this rate; beyond it they are told
-	// to come later, so that whoever has no key cannot fill the ledger.
-	strangersPerSecond = 100
-	strangersAtOnce    = 1000
 	// acceptTimeout bounds the wait for the commit, so that every answer is out within 3 s.
 	acceptTimeout = 1200 * time.Millisecond
-	retryAfter    = "5" // seconds, in every 503
-	keepReading   = 256 << 10
+	// batchTimeout bounds the same for all items of a batch.
+	batchTimeout = 10 * time.Second
+	retryAfter   = "5"  // seconds, in every 503
+	retryPaused  = "60" // seconds, while the source is paused
+	keepReading  = 256 << 10
+)
+
+// The paths of Waybill's own.
+const (
+	openapiPath  = "/openapi.json"
+	recordsPath  = "/v1/records"
+	receiptsPath = "/v1/receipts/"
 )
 
 // Alert is told of what a person should know: an integration whose expression
@@ -53,7 +59,7 @@ const (
 // is a record's id or a tracking id: what to trace.
 type Alert func(kind string, integration string, f *fault.Error, subject string)
 
-// Handler serves every webhook source and the receipts.
+// Handler serves every webhook source, the receipts and the lists of records.
 type Handler struct {
 	ledger    *ledger.Ledger
 	acceptor  *accept.Acceptor
@@ -61,18 +67,28 @@ type Handler struct {
 	log       *zap.Logger
 	alert     Alert
 	count     func(integration, source, answer string)
+	paused    func(integration, source string) bool
+	unproven  func(integration, source string, refused *provider.Error)
 	verifiers *verifiers
 
-	routes  map[string]route
-	budget  *semaphore.Weighted            // bytes of all bodies
-	shares  map[string]*semaphore.Weighted // of the budget, by path: at most half for one
-	strange *rate.Limiter
-	decoder *semaphore.Weighted // decoded bodies at once: decoded, a body may be many times its size
+	doors     map[string]door     // by path
+	budget    *semaphore.Weighted // bytes of all bodies
+	decoder   *semaphore.Weighted // decoded bodies at once: decoded, a body may be many times its size
+	strangers strangers
+	readers   *readers
+	proxies   proxies
 }
 
+// route is a source by its names.
 type route struct {
 	integration string
 	source      string
+}
+
+// door is where a source is reached, with its limits.
+type door struct {
+	route
+	gate *gate
 }
 
 // Config of New.
@@ -83,23 +99,34 @@ type Config struct {
 	Log      *zap.Logger
 	Alert    Alert
 	Count    func(integration, source, answer string)
+	// Paused tells whether a person has paused a source: it takes nothing then. Nil: never.
+	Paused func(integration, source string) bool
+	// Unproven is told of requests that do not prove who sent them. Nil: nobody is.
+	Unproven func(integration, source string, refused *provider.Error)
+	// Proxies are the networks whose X-Forwarded-For and X-Forwarded-Proto are believed.
+	Proxies []netip.Prefix
 }
 
 // New makes the handler for the catalog's current webhook sources.
 func New(c Config) (*Handler, error) {
 	h := &Handler{ledger: c.Ledger, acceptor: c.Acceptor, catalog: c.Catalog, log: c.Log, alert: c.Alert, count: c.Count,
-		verifiers: newVerifiers(), routes: map[string]route{}, budget: semaphore.NewWeighted(bodyBudget), shares: map[string]*semaphore.Weighted{},
-		strange: rate.NewLimiter(strangersPerSecond, strangersAtOnce), decoder: semaphore.NewWeighted(int64(2 * runtime.GOMAXPROCS(0)))}
+		verifiers: newVerifiers(), doors: map[string]door{}, budget: semaphore.NewWeighted(bodyBudget),
+		decoder: semaphore.NewWeighted(int64(2 * runtime.GOMAXPROCS(0))), strangers: newStrangers(), readers: newReaders(), proxies: c.Proxies}
+	if h.paused = c.Paused; h.paused == nil {
+		h.paused = func(string, string) bool { return false }
+	}
+	if h.unproven = c.Unproven; h.unproven == nil {
+		h.unproven = func(string, string, *provider.Error) {}
+	}
 	for _, e := range c.Catalog.Entries() {
 		for _, s := range e.Sources {
 			if s.Webhook == nil {
 				continue
 			}
-			if other, taken := h.routes[s.Webhook.Path]; taken {
+			if other, taken := h.doors[s.Webhook.Path]; taken {
 				return nil, fmt.Errorf("integrations %s and %s both take webhooks on %s; give one of them another path", other.integration, e.Name, s.Webhook.Path)
 			}
-			h.routes[s.Webhook.Path] = route{e.Name, s.Name}
-			h.shares[s.Webhook.Path] = semaphore.NewWeighted(bodyBudget / 2)
+			h.doors[s.Webhook.Path] = door{route{e.Name, s.Name}, newGate(s.Webhook)}
 		}
 	}
 	return h, nil
@@ -114,34 +141,57 @@ type exchange struct {
 	at       time.Time
 	entry    catalog.Entry
 	source   *integration.Source
+	gate     *gate
 	raw      []byte
+	eventID  string            // the sender's own identity of the event
 	headers  map[string]string // as they are kept
+	whole    map[string]string // as keys are made of them; made when first needed
+	known    bool              // the sender has proven who it is
 	answered bool
 }
 
 // ServeHTTP routes by the exact path.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{Handler: h, w: w, r: r, tracking: uuid.Must(uuid.NewV7()), at: h.ledger.Now()}
+	x := &exchange{Handler: h, w: w, r: r, tracking: uuid.Must(uuid.NewV7()), at: h.ledger.Now(), headers: lowerCase(egress.RedactHeader(r.Header))}
 	w.Header().Set("Trackingid", x.tracking.String())
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	defer x.survive()
-	if strings.HasPrefix(r.URL.Path, receiptsPath) {
-		x.receipt(strings.TrimPrefix(r.URL.Path, receiptsPath))
-		return
-	}
-	route, ok := h.routes[r.URL.Path]
-	if !ok {
-		x.headers = lowerCase(egress.RedactHeader(r.Header))
+	path := r.URL.Path
+	door, ok := h.doors[path]
+	switch {
+	case ok:
+		x.entry, _ = h.catalog.Get(door.integration)
+		x.source, _ = x.entry.Source(door.source)
+		x.gate = door.gate
+		x.enter()
+	case path == openapiPath:
+		x.openapi()
+	case path == recordsPath:
+		x.records()
+	case strings.HasPrefix(path, receiptsPath):
+		x.receipt(strings.TrimPrefix(path, receiptsPath))
+	default:
 		x.turnAway(http.StatusNotFound, "not_found", "nothing is taken on this path")
+	}
+}
+
+// openapi needs nothing but this binary, so that it is there when all else is not.
+func (x *exchange) openapi() {
+	if !x.reads("get the document") {
 		return
 	}
-	x.entry, _ = h.catalog.Get(route.integration)
-	x.source, _ = x.entry.Source(route.source)
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		x.turnAway(http.StatusMethodNotAllowed, "method_not_allowed", "post the event")
-		return
+	x.w.Header().Set("Cache-Control", "max-age=300")
+	x.body(http.StatusOK, "application/json", openapi.Document())
+}
+
+// reads refuses every method but those that read.
+func (x *exchange) reads(otherwise string) bool {
+	if x.r.Method == http.MethodGet || x.r.Method == http.MethodHead {
+		return true
 	}
-	x.take()
+	x.w.Header().Set("Allow", "GET, HEAD")
+	x.turnAway(http.StatusMethodNotAllowed, "method_not_allowed", otherwise)
+	return false
 }
 
 // survive turns a panic into an alert and our own fault: 503.
@@ -157,211 +207,138 @@ func (x *exchange) survive() {
 	x.alert("panic", x.integration(), f, x.tracking.String())
 	if !x.answered {
 		x.w.Header().Set("Retry-After", retryAfter)
-		x.problem(http.StatusServiceUnavailable, "unavailable", "the request could not be handled now; send it again", nil)
+		x.problem(http.StatusServiceUnavailable, problemDocument{Code: "unavailable", Detail: "the request could not be handled now; send it again"})
 	}
 }
 
-// take answers one posted event.
-func (x *exchange) take() {
+// enter answers one request to a source.
+func (x *exchange) enter() {
+	if !x.gate.connections.TryAcquire(1) {
+		x.later(time.Second, "too_many_requests", fmt.Sprintf("%d requests to this path are under way, and no more are taken at once", x.source.Webhook.Connections))
+		return
+	}
+	defer x.gate.connections.Release(1)
+	if x.paused(x.entry.Name, x.source.Name) {
+		x.pause()
+		return
+	}
+	if x.r.Method != http.MethodPost {
+		if answer, asked := x.verifiers.handshake(x.entry, x.source, x.request()); asked && !answer.Signed {
+			x.greet(answer)
+			return
+		}
+		x.w.Header().Set("Allow", methods(x.source))
+		x.turnAway(http.StatusMethodNotAllowed, "method_not_allowed", "post the event")
+		return
+	}
 	release, ok := x.read()
 	if !ok {
 		return
 	}
 	defer release()
-	x.headers = lowerCase(egress.RedactHeader(x.r.Header))
-	if err := x.verify(); err != nil {
-		if x.tooStrange() {
-			return
-		}
-		x.refuse(http.StatusUnauthorized, err)
-		return
+	if x.proven() {
+		x.take()
 	}
-	ctx, cancel := context.WithTimeout(x.r.Context(), acceptTimeout)
-	defer cancel()
-	arrival, err := x.prepare(ctx)
-	if err == nil {
-		var receipt ledger.Receipt
-		if receipt, err = x.acceptor.Accept(ctx, arrival); err == nil {
-			x.accepted(arrival, receipt)
-			return
-		}
-	}
-	x.failed(err)
 }
 
-// tooStrange answers 429 when too many requests without a valid key came lately.
-func (x *exchange) tooStrange() bool {
-	if x.strange.Allow() {
+// pause lets the sender keep what it has until a person resumes the source.
+func (x *exchange) pause() {
+	x.count(x.entry.Name, x.source.Name, "unavailable")
+	x.closeUnread()
+	x.w.Header().Set("Retry-After", retryPaused)
+	x.problem(http.StatusServiceUnavailable, problemDocument{Code: "paused", Detail: "nothing is taken on this path for now; keep the request and send it again later"})
+}
+
+// methods are those of a source: Meta asks by GET whether we are here.
+func methods(s *integration.Source) string {
+	if provider.Scheme(s.Webhook.Verify.Scheme) == provider.Meta {
+		return "GET, POST"
+	}
+	return http.MethodPost
+}
+
+// proven answers handshakes, and what has no proof or is over its rate.
+func (x *exchange) proven() bool {
+	greeting, asked := x.verifiers.handshake(x.entry, x.source, x.request())
+	if asked && !greeting.Signed {
+		x.greet(greeting)
 		return false
 	}
-	x.w.Header().Set("Retry-After", retryAfter)
-	x.problem(http.StatusTooManyRequests, "too_many_refused", "too many requests without a valid key came lately", nil)
+	if err := x.verify(); err != nil {
+		x.refuse(http.StatusUnauthorized, err)
+		return false
+	}
+	if asked {
+		x.greet(greeting)
+		return false
+	}
+	if wait := take(x.gate.rate); wait > 0 {
+		r := x.source.Webhook.Rate
+		x.later(wait, "too_many_requests", fmt.Sprintf("this path takes %d requests in %s", r.Count, r.Per))
+		return false
+	}
+	if x.source.Webhook.Form != nil {
+		if wait := x.gate.forms.take(x.proxies.client(x.r)); wait > 0 {
+			r := x.source.Webhook.Form.Rate
+			x.later(wait, "too_many_requests", fmt.Sprintf("one address may send %d forms in %s", r.Count, r.Per))
+			return false
+		}
+	}
 	return true
 }
 
-// errNoRoom says that bodies under way fill their budget.
-var errNoRoom = errors.New("the bodies under way fill their budget")
-
-// read takes the body under the budget of all bodies. The caller releases the
-// budget when the body is no longer held.
-func (x *exchange) read() (release func(), ok bool) {
-	limit := int64(x.source.Webhook.MaxBody)
-	size := x.r.ContentLength
-	if size > limit {
-		x.refuse(http.StatusRequestEntityTooLarge, fault.New(fault.Data, "body_too_large", "the body has %d bytes, at most %d are taken", size, limit))
-		return nil, false
-	}
-	var taken int64
-	share := x.shares[x.r.URL.Path]
-	release = func() {
-		x.budget.Release(taken)
-		share.Release(taken)
-	}
-	raw, err := x.readSteps(http.MaxBytesReader(x.w, x.r.Body, limit), size, share, &taken)
-	if err == nil {
-		x.raw = raw
-		return release, true
-	}
-	release()
-	switch _, tooLarge := errors.AsType[*http.MaxBytesError](err); {
-	case errors.Is(err, errNoRoom):
-		x.unavailable(err)
-	case tooLarge:
-		x.refuse(http.StatusRequestEntityTooLarge, fault.New(fault.Data, "body_too_large", "the body has more than %d bytes", limit))
-	default:
-		x.refuse(http.StatusBadRequest, fault.Wrap(err, fault.Data, "body_incomplete", "the body could not be read to its end"))
-	}
-	return nil, false
-}
-
-// readSteps reads a body of the announced length (below 0: unknown), taking room
-// for each part before it is read.
-func (x *exchange) readSteps(body io.Reader, length int64, share *semaphore.Weighted, taken *int64) ([]byte, error) {
-	var raw []byte
-	for {
-		step := int64(budgetStep)
-		if length >= 0 {
-			step = min(step, length-int64(len(raw)))
-		}
-		if step == 0 && length >= 0 {
-			return raw, nil
-		}
-		if err := x.room(step, share); err != nil {
-			return nil, err
-		}
-		*taken += step
-		start := len(raw)
-		raw = slices.Grow(raw, int(step))[:start+int(step)]
-		n, err := io.ReadFull(body, raw[start:])
-		raw = raw[:start+n]
-		switch {
-		case length < 0 && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
-			return raw, nil
-		case err != nil:
-			return nil, err
-		}
-	}
-}
-
-// room waits a little for a part of the budgets.
-func (x *exchange) room(step int64, share *semaphore.Weighted) error {
-	ctx, cancel := context.WithTimeout(x.r.Context(), budgetWait)
-	defer cancel()
-	if err := share.Acquire(ctx, step); err != nil {
-		return errNoRoom
-	}
-	if err := x.budget.Acquire(ctx, step); err != nil {
-		share.Release(step)
-		return errNoRoom
-	}
-	return nil
-}
-
-func (x *exchange) verify() error {
-	v, err := x.verifiers.of(x.entry, x.source)
-	if err != nil {
-		return err
-	}
-	if _, err := v.Verify(x.raw, x.r.Header, x.ledger.Now()); err != nil {
-		return err
-	}
-	return nil
-}
-
-// prepare decodes and validates a few bodies at a time; only the raw bytes are
-// kept while the commit is waited for.
-func (x *exchange) prepare(ctx context.Context) (ledger.Arrival, error) {
-	if err := x.decoder.Acquire(ctx, 1); err != nil {
-		return ledger.Arrival{}, &accept.Unavailable{Err: errors.New("too many bodies are being decoded")}
-	}
-	defer x.decoder.Release(1)
-	body, err := integration.DecodeJSON(x.raw)
-	if err != nil {
-		return ledger.Arrival{}, fault.Wrap(err, fault.Data, "unreadable", "the body is not the JSON it should be: %v", err)
-	}
-	return x.acceptor.Prepare(ctx, accept.Input{Entry: x.entry, Source: x.source, Body: body, Raw: x.raw, ContentType: x.r.Header.Get("Content-Type"),
-		Headers: x.headers, KeyHeaders: allHeaders(x.r.Header), TrackingID: x.tracking, Request: func() ledger.Interaction { return x.interaction(http.StatusOK, "") }})
-}
-
-func (x *exchange) accepted(a ledger.Arrival, receipt ledger.Receipt) {
-	r := receipt.Record
+// take answers what came, by its media type.
+func (x *exchange) take() {
+	kind, boundary, err := contentOf(x.r.Header, x.source)
+	w := x.source.Webhook
 	switch {
-	case receipt.Refused:
-		x.count(x.entry.Name, x.source.Name, "refused")
-		x.problem(http.StatusConflict, "conflict", "this idempotency key came before with another body, and the integration refuses that; the first record is "+r.ID.String(), nil)
-	case receipt.Duplicate && !receipt.Revived:
-		x.count(x.entry.Name, x.source.Name, "duplicate")
-		x.answer(http.StatusOK, receiptOf(receipt))
+	case err != nil:
+		x.refuse(http.StatusUnsupportedMediaType, err)
+	case kind == formContent || kind == partsContent:
+		x.form(kind, boundary)
+	case kind == linesContent:
+		x.batch(splitLines(x.raw, w.MaxItems))
+	case w.Batch && w.Form == nil && isList(x.raw):
+		items, err := splitList(x.raw, w.MaxItems)
+		if err != nil {
+			x.refuse(http.StatusBadRequest, err)
+			return
+		}
+		x.batch(items)
 	default:
-		x.count(x.entry.Name, x.source.Name, "received")
-		x.answer(http.StatusAccepted, receiptOf(receipt))
-	}
-	if receipt.Conflict {
-		x.alert("conflict", x.entry.Name, fault.New(fault.Duplicate, "conflict", "a known idempotency key came with another body"), r.ID.String())
-	}
-	if a.Failure != nil && !receipt.Duplicate {
-		x.alert("rejected", x.entry.Name, &fault.Error{Class: a.Failure.Class, Code: a.Failure.Code, Message: a.Failure.Message}, r.ID.String())
+		x.event(x.raw, "")
 	}
 }
 
-// failed answers what could not be accepted: by whose fault?
-func (x *exchange) failed(err error) {
-	if _, ours := errors.AsType[*accept.Unavailable](err); ours {
-		x.unavailable(err)
-		return
+// later tells the sender to come again when there is room.
+func (x *exchange) later(wait time.Duration, code, detail string) {
+	x.w.Header().Set("Retry-After", seconds(wait))
+	if x.raw == nil {
+		x.closeUnread()
 	}
-	f := fault.Of(err)
-	switch {
-	case f.Class != fault.Data:
-		x.keep(http.StatusServiceUnavailable, f)
-		x.alert("integration", x.entry.Name, f, x.tracking.String())
-		x.unavailable(err)
-	case f.Code == "unreadable":
-		x.refuse(http.StatusBadRequest, f)
-	default:
-		x.refuse(http.StatusUnprocessableEntity, f)
-	}
+	x.problem(http.StatusTooManyRequests, problemDocument{Code: code, Detail: detail + "; come again after " + seconds(wait) + " s"})
 }
 
-// unavailable is our own fault: 503, and the sender tries again.
-func (x *exchange) unavailable(err error) {
-	x.count(x.entry.Name, x.source.Name, "unavailable")
-	x.log.Warn("an arrival could not be stored; its sender was told to try again", zap.String("tracking_id", x.tracking.String()), zap.String("integration", x.entry.Name), zap.Error(err))
-	x.w.Header().Set("Retry-After", retryAfter)
-	if x.raw == nil && (x.r.ContentLength < 0 || x.r.ContentLength > keepReading) {
-		x.w.Header().Set("Connection", "close") // cheaper than reading the rest of a large body to its end
+// tooStrange answers 429 when too many requests without a valid key came lately,
+// from this address or from all.
+func (x *exchange) tooStrange() bool {
+	wait := x.strangers.take(x.proxies.client(x.r))
+	if wait > 0 {
+		x.later(wait, "too_many_refused", "too many requests without a valid key came lately")
 	}
-	x.problem(http.StatusServiceUnavailable, "unavailable", "the event could not be stored now; send it again", nil)
+	return wait > 0
 }
 
-// allHeaders is what keys are made of: unlike what is kept, nothing in it is
+// keyHeaders is what keys are made of: unlike what is kept, nothing in it is
 // redacted or left out. The server bounds the whole header.
-func allHeaders(h http.Header) map[string]string {
-	out := make(map[string]string, len(h))
-	for name, values := range h {
-		out[strings.ToLower(name)] = strings.Join(values, ", ")
+func (x *exchange) keyHeaders() map[string]string {
+	if x.whole == nil {
+		x.whole = make(map[string]string, len(x.r.Header))
+		for name, values := range x.r.Header {
+			x.whole[strings.ToLower(name)] = strings.Join(values, ", ")
+		}
 	}
-	return out
+	return x.whole
 }
 
 func lowerCase(h map[string]string) map[string]string {
@@ -370,4 +347,15 @@ func lowerCase(h map[string]string) map[string]string {
 		out[strings.ToLower(name)] = value
 	}
 	return out
+}
+
+// within bounds what is done for the sender, and ends when it is gone.
+func (x *exchange) within(limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(x.r.Context(), limit)
+}
+
+// beyond bounds what is done also for a sender that is gone, or was cut off:
+// what it brought is kept.
+func (x *exchange) beyond(limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(x.r.Context()), limit)
 }

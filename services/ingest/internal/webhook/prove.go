@@ -1,0 +1,46 @@
+package webhook
+
+import (
+	"fmt"
+	"net/http"
+
+	"go.uber.org/zap"
+
+	"waybill.internal/pkg/provider"
+)
+
+// request is what came, as the provider's rules look at it.
+func (x *exchange) request() provider.Request {
+	return provider.Request{Method: x.r.Method, URL: x.proxies.scheme(x.r) + "://" + x.r.Host + x.r.URL.RequestURI(), Header: x.r.Header, Body: x.raw}
+}
+
+// verify proves who sent the request; what it proves is the body as it was packed.
+func (x *exchange) verify() error {
+	v, err := x.verifiers.of(x.entry, x.source)
+	if err != nil {
+		return err
+	}
+	verified, err := v.Verify(x.request(), x.ledger.Now())
+	if err != nil {
+		return err
+	}
+	x.eventID, x.known = verified.EventID, provider.Scheme(x.source.Webhook.Verify.Scheme) != provider.None
+	return nil
+}
+
+// greet answers a provider's question whether we are here.
+func (x *exchange) greet(answer provider.Answer) {
+	if !x.known && x.tooStrange() {
+		return
+	}
+	if !x.note(answer.Status, x.integration(), "") {
+		return
+	}
+	scheme := x.source.Webhook.Verify.Scheme
+	x.log.Info("a provider's handshake was answered", zap.String("integration", x.entry.Name), zap.String("scheme", scheme), zap.Int("status", answer.Status))
+	if answer.Status >= http.StatusBadRequest {
+		x.problem(answer.Status, problemDocument{Code: "handshake_refused", Detail: fmt.Sprintf("the handshake of %s does not show what it must", scheme)})
+		return
+	}
+	x.body(answer.Status, answer.ContentType, answer.Body)
+}
