@@ -6,11 +6,8 @@ import (
 	"maps"
 	"net/textproto"
 	"net/url"
-	"path"
 	"slices"
 	"strings"
-	"time"
-	"unicode/utf8"
 
 	"waybill.internal/pkg/expression"
 )
@@ -72,9 +69,9 @@ func (b *builder) sources() {
 	for i := range b.in.Sources {
 		s, at := &b.in.Sources[i], index("sources", i)
 		switch {
-		case s.Webhook != nil && s.File != nil || s.Webhook == nil && s.File == nil:
+		case s.kinds() != 1:
 			if b.out.place(at).kind == objectNode && !b.refused(at) {
-				b.wrong(at, "a source has exactly one kind; write webhook or file")
+				b.wrong(at, "a source has exactly one kind; write webhook, file, poll or kafka")
 			}
 			continue
 		case s.Webhook != nil:
@@ -83,14 +80,18 @@ func (b *builder) sources() {
 				b.wrong(join(at, "webhook.path"), "the path %s is taken by another source; choose another", s.Webhook.Path)
 			}
 			paths[s.Webhook.Path] = true
-		default:
+		case s.File != nil:
 			b.file(s, at)
+		case s.Poll != nil:
+			b.poll(s, at)
+		default:
+			b.kafka(s, at)
 		}
 		if names[s.Name] {
 			b.wrong(at, "two sources are named %q; give each a name", s.Name)
 		}
 		names[s.Name] = true
-		b.compile(join(at, "idempotency_key"), s.IdempotencyKey, keyScope())
+		b.compile(join(at, "idempotency_key"), s.IdempotencyKey, s.keyScope())
 	}
 }
 
@@ -99,107 +100,11 @@ func (b *builder) refused(path string) bool {
 	return slices.ContainsFunc(b.out.found, func(m Mistake) bool { return strings.HasPrefix(m.Path, path+".") })
 }
 
-func (b *builder) webhook(s *Source, at string) {
-	w := s.Webhook
-	if s.Name == "" {
-		s.Name = "webhook"
-	}
-	if w.Invalid == "" {
-		w.Invalid = b.in.Record.Invalid
-	}
-	if w.Conflict == "" {
-		w.Conflict = b.in.Record.Conflict
-	}
-	at = join(at, "webhook")
-	if p := w.Path; p != "" && (p[0] != '/' || path.Clean(p) != p || p == "/" || strings.ContainsAny(p, "{}?#% \t\\") || len(p) > 255) {
-		b.wrong(join(at, "path"), "%q cannot be a path to post to; write one such as /in/orders, without a slash at the end", shorten(p))
-	}
-	b.verify(&w.Verify, join(at, "verify"))
-	if s.IdempotencyKey == nil && b.in.Record.IdempotencyKey == nil && w.Verify.Scheme != "standard-webhooks" && w.Verify.Scheme != "" {
-		b.wrong(at, "requests with %s carry no event id, so a second arrival cannot be known; add idempotency_key to the source or to record", w.Verify.Scheme)
-	}
-}
-
-func (b *builder) verify(v *Verify, at string) {
-	if v.Scheme == "hmac" {
-		v.Algorithm, v.Encoding = fallback(v.Algorithm, "sha256"), fallback(v.Encoding, "hex")
-	} else {
-		for key, value := range map[string]string{"algorithm": v.Algorithm, "encoding": v.Encoding, "prefix": v.Prefix} {
-			if value != "" && v.Scheme != "" {
-				b.wrong(join(at, key), "%s belongs to the scheme hmac, not %s; remove it", key, v.Scheme)
-			}
-		}
-	}
-	switch {
-	case v.Scheme == "standard-webhooks" && v.Header != "":
-		b.wrong(join(at, "header"), "standard-webhooks has fixed headers; remove it")
-	case v.Scheme == "api-key":
-		v.Header = fallback(v.Header, "x-api-key")
-	case v.Scheme == "hmac" && v.Header == "":
-		b.wrong(at, "hmac needs to know where the signature is; add header")
-	}
-	if v.Header != "" && !validHeaderName(v.Header) {
-		b.wrong(join(at, "header"), "%q is no name of a header; use letters, digits and hyphens", shorten(v.Header))
-	}
-	v.Header = strings.ToLower(v.Header)
-}
-
 func fallback(value, otherwise string) string {
 	if value == "" {
 		return otherwise
 	}
 	return value
-}
-
-func (b *builder) file(s *Source, at string) {
-	f := s.File
-	if s.Name == "" {
-		s.Name = "file"
-	}
-	at = join(at, "file")
-	b.resolve(join(at, "from"), &f.From)
-	b.directory(f, at)
-	if _, err := path.Match(f.Match, "x"); err != nil || strings.Contains(f.Match, "/") {
-		b.wrong(join(at, "match"), "%q is no pattern for file names; write one such as *.csv", shorten(f.Match))
-	}
-	if _, err := time.LoadLocation(f.Timezone); err != nil || f.Timezone == "Local" {
-		b.wrong(join(at, "timezone"), "%q is no time zone; write one such as UTC or Europe/Berlin", shorten(f.Timezone))
-	}
-	c := f.Format.CSV
-	if c == nil {
-		if !b.refused(join(at, "format")) {
-			b.wrong(join(at, "format"), "the format is missing; write csv: {}")
-		}
-		return
-	}
-	if r, size := utf8.DecodeRuneInString(c.Delimiter); size != len(c.Delimiter) || strings.ContainsRune("\"\r\n\x00", r) || r == utf8.RuneError {
-		b.wrong(join(at, "format.csv.delimiter"), "%q is no delimiter; write one character such as \";\"", shorten(c.Delimiter))
-	}
-	if c.Header == (len(c.Columns) > 0) {
-		b.wrong(join(at, "format.csv"), "the columns are named either by the first row or by the file; write header: false and columns, or neither")
-	}
-}
-
-// directory splits a pattern off the address and leaves a plain path.
-func (b *builder) directory(f *File, at string) {
-	if rest, ok := strings.CutPrefix(f.From, "file://"); ok {
-		if f.From = rest; !strings.HasPrefix(rest, "/") {
-			b.wrong(join(at, "from"), "a file:// URL names an absolute path; write file:///directory, or a plain path")
-		}
-	} else if scheme, _, ok := strings.Cut(f.From, "://"); ok {
-		b.wrong(join(at, "from"), "%s sources are not available in this version; use a directory", shorten(scheme))
-		return
-	}
-	if dir, last := path.Split(f.From); strings.ContainsAny(last, "*?[") {
-		if f.Match != "" && f.Match != last {
-			b.wrong(join(at, "match"), "from already ends in the pattern %s; remove one", shorten(last))
-		}
-		f.From, f.Match = path.Clean(fallback(dir, ".")), last
-	}
-	f.Match = fallback(f.Match, "*")
-	if strings.ContainsAny(f.From, "*?[\x00") {
-		b.wrong(join(at, "from"), "%q has a pattern in the directory; only the last part may be one", shorten(f.From))
-	}
 }
 
 func (b *builder) resolve(at string, text *string) {

@@ -16,6 +16,7 @@ const (
 	durationForm  = `^([0-9]+d|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+)$`
 	secretForm    = `^\$\{[A-Za-z_][A-Za-z0-9_]*\}$`
 	rateForm      = `^[1-9][0-9]*/(s|m|h)$`
+	cadenceForm   = `^\s*(\S+(\s+\S+){4}|([0-9]+d|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+))\s*$`
 	scheduleForm  = `^\s*\S+(\s+\S+){4}\s*$`
 	resumeForm    = `^(probe|\s*\S+(\s+\S+){4}\s*)$`
 	bytesForm     = `^[0-9]+(KiB|MiB)?$`
@@ -64,6 +65,7 @@ func structTypes(t reflect.Type, found map[string]reflect.Type) map[string]refle
 func mapped(t reflect.Type) *jsonschema.Schema {
 	texts := map[reflect.Type]string{
 		reflect.TypeFor[time.Duration](): durationForm, reflect.TypeFor[Secret](): secretForm, reflect.TypeFor[Rate](): rateForm,
+		reflect.TypeFor[Expectation](): cadenceForm, reflect.TypeFor[Cadence](): cadenceForm,
 		reflect.TypeFor[Schedule](): scheduleForm, reflect.TypeFor[Resume](): resumeForm, reflect.TypeFor[Path](): pathForm,
 	}
 	if form, ok := texts[t]; ok {
@@ -75,6 +77,8 @@ func mapped(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "integer", Minimum: "0"}, {Type: "string", Pattern: bytesForm}}}
 	case reflect.TypeFor[Expr]():
 		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string", MinLength: &one}, {Type: "number"}, {Type: "boolean"}}}
+	case reflect.TypeFor[Page]():
+		return &jsonschema.Schema{Type: "string", MinLength: &one}
 	case reflect.TypeFor[Schema]():
 		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string", MinLength: &one}, {Type: "object"}}}
 	case reflect.TypeFor[Field]():

@@ -90,6 +90,7 @@ type decoder struct {
 	patterns map[string]pattern
 	secrets  bool // whether a secret that is not set is a mistake
 	schemas  func(file string) (any, error)
+	files    func(file string, limit int64) ([]byte, error) // nil: what is stored names no files
 }
 
 func (d *decoder) wrong(path, format string, args ...any) { d.out.at(path, format, args...) }

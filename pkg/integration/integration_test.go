@@ -144,7 +144,7 @@ func TestExample(t *testing.T) {
 	if problems := in.Validate(good); len(problems) != 0 {
 		t.Error(problems)
 	}
-	id, entity, err := in.Keys(src, integration.Input{Body: good, Headers: map[string]string{"webhook-id": "msg_1"}})
+	id, entity, err := in.Keys(src, integration.Input{Body: good, EventID: "msg_1"})
 	if id != "msg_1" || entity != "R1" || err != nil {
 		t.Error(id, entity, err)
 	}

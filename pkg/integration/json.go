@@ -381,7 +381,7 @@ func numberOf(text, mantissa string, whole bool) any {
 		}
 		return json.Number(text)
 	}
-	digits := strings.Trim(strings.NewReplacer("-", "", ".", "").Replace(mantissa), "0")
+	digits := strings.Trim(strings.ReplaceAll(strings.TrimPrefix(mantissa, "-"), ".", ""), "0")
 	if f, err := strconv.ParseFloat(text, 64); err == nil && len(digits) <= 15 && (f != 0 || digits == "") {
 		if f == 0 {
 			return 0.0 // never minus zero, which the int 0 could not tell from 0

@@ -27,7 +27,8 @@ func Load(path string, lookup Lookup) (*Integration, error) {
 	out := newMistakes(path, source)
 	dir := filepath.Dir(path)
 	d := &decoder{out: out, lookup: lookup, patterns: patterns(), secrets: true,
-		schemas: func(file string) (any, error) { return readSchema(dir, file) }}
+		schemas: func(file string) (any, error) { return readSchema(dir, file) },
+		files:   func(file string, limit int64) ([]byte, error) { return readBeside(dir, file, limit) }}
 	root := parseYAML(source, out)
 	if root == nil {
 		return nil, out.err()
@@ -174,6 +175,27 @@ func readSchema(dir, file string) (any, error) {
 		return nil, fmt.Errorf("the schema %s is not JSON: %w", file, err)
 	}
 	return value, nil
+}
+
+// readBeside reads a file in or below the directory of the integration.
+func readBeside(dir, file string, limit int64) ([]byte, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the directory of the integration: %w", err)
+	}
+	defer root.Close()
+	info, err := root.Stat(filepath.FromSlash(file))
+	if err != nil {
+		return nil, fmt.Errorf("the file cannot be read: %s; name a file in or below the directory of this one", lastWords(err))
+	}
+	if !info.Mode().IsRegular() || info.Size() > limit {
+		return nil, fmt.Errorf("%s must be a file of at most %d bytes", file, limit)
+	}
+	raw, err := root.ReadFile(filepath.FromSlash(file))
+	if err != nil {
+		return nil, fmt.Errorf("the file cannot be read: %s", lastWords(err))
+	}
+	return raw, nil
 }
 
 // lastWords drops the name of the system call from an error of package os.

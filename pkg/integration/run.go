@@ -86,6 +86,9 @@ type Input struct {
 	Headers  map[string]string // lower-case name to value
 	FileHash string            // file sources: SHA-256 of the file's content, hexadecimal
 	Row      int64             // file sources: number of the row, from 1
+	// EventID is the sender's own identity of the event, "" if there is none.
+	EventID string
+	Item    any // poll sources: the item as the list gives it
 }
 
 // Bounds of keys, in bytes.
@@ -98,6 +101,9 @@ const maxKey = 512
 func (in *Integration) Keys(src *Source, arrival Input) (idempotencyKey, entityKey string, err error) {
 	vars := map[string]any{"body": arrival.Body, "headers": arrival.Headers,
 		"record": map[string]any{"integration": in.Name, "source": src.Name}}
+	if src.Poll != nil {
+		vars["item"] = arrival.Item
+	}
 	expr := src.IdempotencyKey
 	if expr == nil {
 		expr = in.Record.IdempotencyKey
@@ -113,7 +119,7 @@ func (in *Integration) Keys(src *Source, arrival Input) (idempotencyKey, entityK
 		}
 		idempotencyKey = arrival.FileHash + ":" + strconv.FormatInt(arrival.Row, 10)
 	default:
-		if idempotencyKey, err = checkKey("idempotency key", arrival.Headers["webhook-id"]); err != nil {
+		if idempotencyKey, err = checkKey("idempotency key", arrival.EventID); err != nil {
 			return "", "", err
 		}
 	}

@@ -12,19 +12,19 @@ import (
 	"waybill.internal/pkg/expression"
 )
 
-// Bytes is a size, written as a number of bytes or with KiB or MiB.
+// Bytes is a size, written as a number of bytes or with KiB, MiB or GiB.
 type Bytes int64
 
 func (b *Bytes) fromText(text string) error {
 	factor, digits := int64(1), text
-	for unit, size := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20} {
+	for unit, size := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
 		if rest, ok := strings.CutSuffix(text, unit); ok {
 			factor, digits = size, rest
 		}
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil || n < 0 || n > math.MaxInt64/factor {
-		return fmt.Errorf("%q is not a size; write bytes, or a number with KiB or MiB such as 256KiB", shorten(text))
+		return fmt.Errorf("%q is not a size; write bytes, or a number with KiB, MiB or GiB such as 256KiB", shorten(text))
 	}
 	*b = Bytes(n * factor)
 	return nil
@@ -174,4 +174,62 @@ func durationFromText(text string) (time.Duration, error) {
 		return 0, fmt.Errorf("%q is not a duration; write a number with ms, s, m, h or d such as 30s", shorten(text))
 	}
 	return d, nil
+}
+
+// Expectation is how long a source may be silent: for a duration, or until a run
+// of a schedule. The zero Expectation means for ever.
+type Expectation struct {
+	Within   time.Duration
+	Schedule Schedule
+}
+
+func (e *Expectation) fromText(text string) error {
+	if d, err := durationFromText(text); err == nil {
+		if d < time.Second || d > 8784*time.Hour {
+			return fmt.Errorf("%q is out of bounds; write a duration from 1s to 8784h", shorten(text))
+		}
+		e.Within = d
+		return nil
+	}
+	if err := e.Schedule.fromText(text); err != nil {
+		return fmt.Errorf("%w, or a duration such as 24h", err)
+	}
+	return nil
+}
+
+func (e Expectation) document() any {
+	if e.Within > 0 {
+		return e.Within.String()
+	}
+	return e.Schedule.document()
+}
+
+// Zero reports whether silence is no alert.
+func (e Expectation) Zero() bool { return e.Within == 0 && e.Schedule.text == "" }
+
+// Cadence is how often something is done: every so long, or by a schedule.
+type Cadence struct {
+	Every    time.Duration
+	Schedule Schedule
+}
+
+func (c *Cadence) fromText(text string) error {
+	if d, err := durationFromText(text); err == nil {
+		if d < time.Second || d > 8784*time.Hour {
+			return fmt.Errorf("%q is out of bounds; write a duration from 1s to 8784h", shorten(text))
+		}
+		c.Every = d
+		return nil
+	}
+	if err := c.Schedule.fromText(text); err != nil {
+		return fmt.Errorf("%w, or a duration such as 10m", err)
+	}
+	return nil
+}
+
+func (c Cadence) document() any {
+	if c.Every > 0 {
+		return c.Every.String()
+	}
+	return c.Schedule.document()
 }

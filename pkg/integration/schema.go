@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -72,7 +73,7 @@ func compileSchema(value any, loader jsonschema.URLLoader) (*jsonschema.Schema, 
 	if errors.As(err, &wrong) && errors.As(wrong.Err, &invalid) {
 		var problems []Problem
 		leaves(invalid, &problems)
-		if len(problems) > 0 {
+		if problems = inOrder(problems); len(problems) > 0 {
 			return nil, fmt.Errorf("the schema is not a JSON Schema: at %q: %s", problems[0].Pointer, problems[0].Message)
 		}
 	}
@@ -116,11 +117,13 @@ func (s *Schema) validate(body any) []Problem {
 	if len(problems) == 0 {
 		problems = []Problem{{Code: CodeSchema, Message: "does not match the schema"}}
 	}
+	return inOrder(problems)
+}
+
+// inOrder sorts by pointer: the validator gives its causes in a map's order.
+func inOrder(problems []Problem) []Problem {
 	slices.SortStableFunc(problems, func(a, b Problem) int {
-		if c := strings.Compare(a.Pointer, b.Pointer); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Message, b.Message)
+		return cmp.Or(strings.Compare(a.Pointer, b.Pointer), strings.Compare(a.Message, b.Message))
 	})
 	return slices.Compact(problems)
 }

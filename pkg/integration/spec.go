@@ -23,57 +23,6 @@ type Integration struct {
 	file     string
 }
 
-// Source is one way in; exactly one of its kinds is set.
-type Source struct {
-	Name           string   `json:"name,omitempty" pattern:"name" doc:"The name of the source; the default is its kind."`
-	Webhook        *Webhook `json:"webhook,omitempty" doc:"Events posted over HTTP."`
-	File           *File    `json:"file,omitempty" doc:"Files left in a watched directory."`
-	IdempotencyKey *Expr    `json:"idempotency_key,omitempty" doc:"Identity of the event; wins over record.idempotency_key."`
-}
-
-// Webhook is a source of events posted over HTTP.
-type Webhook struct {
-	Path     string `json:"path" jsonschema:"required" doc:"The path the partner posts to, for example /in/orders."`
-	Verify   Verify `json:"verify" jsonschema:"required" doc:"How a request proves who sent it."`
-	Invalid  string `json:"invalid,omitempty" jsonschema:"enum=keep,enum=refuse" doc:"What happens to a record that fails validation; the default is record.invalid."`
-	Conflict string `json:"conflict,omitempty" jsonschema:"enum=receipt,enum=refuse" doc:"The answer to a known key with another body; the default is record.conflict."`
-	MaxBody  Bytes  `json:"max_body" jsonschema:"default=1MiB" min:"1" max:"1MiB" doc:"The largest body accepted."`
-}
-
-// Verify says how a request proves who sent it.
-type Verify struct {
-	Scheme    string        `json:"scheme" jsonschema:"required,enum=api-key,enum=hmac,enum=standard-webhooks" doc:"The kind of proof."`
-	Secrets   []Secret      `json:"secrets" jsonschema:"required" items:"8" doc:"References such as ${NAME}; any of them is accepted, so that they can be changed without a gap."`
-	Header    string        `json:"header,omitempty" doc:"api-key and hmac: the header that carries the key or the signature."`
-	Algorithm string        `json:"algorithm,omitempty" jsonschema:"enum=sha256,enum=sha512,enum=sha1" doc:"hmac: the hash; the default is sha256."`
-	Encoding  string        `json:"encoding,omitempty" jsonschema:"enum=hex,enum=base64" doc:"hmac: how the signature is written; the default is hex."`
-	Prefix    string        `json:"prefix,omitempty" doc:"hmac: what stands before the signature, for example sha256=."`
-	Tolerance time.Duration `json:"tolerance" jsonschema:"default=5m" min:"1s" max:"24h" doc:"standard-webhooks: how far the timestamp may be from the ledger's time."`
-}
-
-// File is a source of files in a watched directory.
-type File struct {
-	From     string        `json:"from" jsonschema:"required" doc:"The watched directory: a path or a file:// URL; ${NAME:-default} is replaced; the last part may be a pattern such as *.csv."`
-	Match    string        `json:"match,omitempty" doc:"A pattern for file names, such as *.csv; the default is the pattern in from, else *."`
-	Every    Schedule      `json:"every" jsonschema:"required" doc:"When to look, as a cron expression of five fields."`
-	Timezone string        `json:"timezone" jsonschema:"default=UTC" doc:"The time zone of the schedule, for example Europe/Berlin."`
-	Format   Format        `json:"format" jsonschema:"required" doc:"What the files contain."`
-	Expect   time.Duration `json:"expect,omitempty" min:"1s" max:"8784h" doc:"Alert when no file came for this long; without it silence is no alert."`
-}
-
-// Format is what a file contains; exactly one kind is set.
-type Format struct {
-	CSV *CSV `json:"csv,omitempty" doc:"Comma-separated values."`
-}
-
-// CSV describes a file of separated values.
-type CSV struct {
-	Delimiter string   `json:"delimiter" jsonschema:"default=\\," doc:"The character between two cells."`
-	Charset   string   `json:"charset" jsonschema:"default=utf-8,enum=utf-8,enum=windows-1252,enum=iso-8859-1,enum=iso-8859-15,enum=utf-16" doc:"The encoding when no byte order mark tells and the file is not UTF-8."`
-	Header    bool     `json:"header" jsonschema:"default=true" doc:"Whether the first row names the columns."`
-	Columns   []string `json:"columns,omitempty" items:"1000" doc:"The names of the columns when there is no header."`
-}
-
 // Record says what a record is.
 type Record struct {
 	IdempotencyKey *Expr   `json:"idempotency_key,omitempty" doc:"Identity of the event: a second arrival is a duplicate."`

@@ -26,10 +26,18 @@ type Arrival struct {
 	Version     int64
 	// Failure is why base validation failed, nil if it passed.
 	Failure *record.Failure
+	// Content is the hash of the decoded body of an integration that keeps the latest version of
+	// each entity; nil if it keeps none, or if nobody can tell what this arrival is about.
+	Content *[32]byte
+	// Row and Line are the place in its file, from 1; 0 for what came in no file.
+	Row, Line int64
 	// RefuseConflict: a moving or final record with another body is refused
 	// instead of getting the first receipt.
 	RefuseConflict bool
-	Payload        Payload
+	// AnyBody: two sources bring copies of the same events, a webhook and the poll that looks for missed ones,
+	// so that another body under a key that came from another source is no conflict.
+	AnyBody bool
+	Payload Payload
 	// Request is kept if the arrival turns out to be a duplicate, and is asked for only then, perhaps after
 	// the caller's context has ended: most arrivals are new, and copying bodies costs. Nil: nothing is kept.
 	Request func() Interaction
@@ -52,6 +60,7 @@ type Receipt struct {
 	Redriven  bool // ... by a record that was stranded and goes out again
 	Revived   bool // ... by a rejected record that this arrival corrects
 	Refused   bool // ... and the integration refuses conflicts: 409
+	Unchanged bool // no record: equal to the latest accepted version of its entity. Duplicate is true as well
 }
 
 // bytes of an empty body are not NULL.
@@ -78,6 +87,9 @@ func (p Payload) hash() []byte {
 func (l *Ledger) Accept(ctx context.Context, session int64, arrivals []Arrival) ([]Receipt, []Batch, error) {
 	if err := bounded("accept arrivals", len(arrivals)); err != nil {
 		return nil, nil, err
+	}
+	if tracked(arrivals) {
+		return l.acceptTracked(ctx, session, arrivals)
 	}
 	receipts := make([]Receipt, len(arrivals))
 	var batches []Batch
@@ -291,7 +303,8 @@ func (l *Ledger) duplicates(ctx context.Context, tx pgx.Tx, session int64, arriv
 		differs := !bytes.Equal(payloads[a.ID].hash(), a.Payload.hash())
 		var receipt Receipt
 		if healed[a.ID] { // by an earlier arrival of this very call, which this one meets
-			receipt = Receipt{Record: row.Record, Duplicate: true, Conflict: differs, Refused: differs && a.RefuseConflict}
+			conflict := a.conflicts(row, differs)
+			receipt = Receipt{Record: row.Record, Duplicate: true, Conflict: conflict, Refused: conflict && a.RefuseConflict}
 		} else {
 			receipt = l.heal(m, again, a, row, stranded[a.ID], differs, revisions, i)
 		}
@@ -345,6 +358,7 @@ func (r Receipt) count(t tally, a Arrival) {
 func (l *Ledger) heal(m, again *moves, a Arrival, row row, stranded, differs bool, revisions *payloadColumns, index int) Receipt {
 	receipt := Receipt{Record: row.Record, Duplicate: true}
 	corrected := row.State == record.Rejected && (differs || a.Version != row.Version)
+	conflict := a.conflicts(row, differs)
 	switch {
 	case corrected && a.Failure == nil:
 		from := row
@@ -362,11 +376,16 @@ func (l *Ledger) heal(m, again *moves, a Arrival, row row, stranded, differs boo
 		if to, ok := l.step(again, row, fact, history, index); ok {
 			receipt.Record, receipt.Redriven = to, true
 		}
-		receipt.Conflict, receipt.Refused = differs, differs && a.RefuseConflict
-	case differs:
+		receipt.Conflict, receipt.Refused = conflict, conflict && a.RefuseConflict
+	case conflict:
 		receipt.Conflict, receipt.Refused = true, a.RefuseConflict
 	}
 	return receipt
+}
+
+// conflicts tells whether another body under the record's key is a matter for a person.
+func (a Arrival) conflicts(known row, differs bool) bool {
+	return differs && !(a.AnyBody && known.Source != a.Source)
 }
 
 func redriveFact(s record.State) (record.Fact, History) {

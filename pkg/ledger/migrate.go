@@ -20,7 +20,7 @@ import (
 var migrations embed.FS
 
 // schemaVersion is the number of the newest migration; a test keeps it true.
-const schemaVersion = 1
+const schemaVersion = 5
 
 // daysAhead is how many by-day partitions are made before they are needed.
 const daysAhead = 7

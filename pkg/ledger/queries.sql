@@ -302,32 +302,351 @@ WHERE r.moved_at < now() - @grace::interval AND (
         AND (o.id IS NULL OR NOT EXISTS (SELECT FROM session s WHERE s.id = r.session AND s.renewed_at >= now() - @lapse::interval - @grace::interval)))
 ) LIMIT @rows;
 
--- name: take_file
+-- name: lock_file_source
+-- Files of one source are begun one after the other: whether the same bytes came before, and whether another file is read, must stay true.
+SELECT pg_advisory_xact_lock(hashtextextended('waybill.file.' || current_schema() || '/' || @integration || '/' || @source, 0));
+
+-- name: find_file
+SELECT f.id, f.state, f.place, f.occurrence,
+    f.state = 'reading' AND f.session <> @session AND EXISTS (SELECT FROM session s WHERE s.id = f.session AND s.renewed_at >= now() - @lapse::interval),
+    EXISTS (SELECT FROM file n WHERE n.integration = f.integration AND n.source = f.source AND n.id > f.id)
+FROM file f WHERE f.integration = @integration AND f.source = @source AND f.hash = @hash ORDER BY f.occurrence DESC LIMIT 1 FOR UPDATE OF f;
+
+-- name: busy_source
+SELECT EXISTS (SELECT FROM file f JOIN session s ON s.id = f.session
+    WHERE f.integration = @integration AND f.source = @source AND f.state = 'reading' AND f.id <> @id AND s.renewed_at >= now() - @lapse::interval);
+
+-- name: free_files
+-- Whoever read another file of the source and has lapsed must not go on with it.
+UPDATE file SET session = 0 WHERE integration = @integration AND source = @source AND state = 'reading' AND id <> @id AND session <> 0;
+
+-- name: insert_file
+INSERT INTO file (integration, source, name, last_name, size, hash, occurrence, place, state, session, tracking_id, request, known, previous)
+VALUES (@integration, @source, @name, @name, @size, @hash, @occurrence, @place, 'reading', @session, @tracking_id, @request,
+    CASE WHEN @snapshot THEN (SELECT count(*) FROM entity_latest e WHERE e.integration = @integration AND e.source = @source) ELSE 0 END,
+    coalesce((SELECT id FROM file p WHERE p.integration = @integration AND p.source = @source AND p.name = @name AND p.hash <> @hash ORDER BY id DESC LIMIT 1), 0))
+RETURNING id;
+
+-- name: take_over_file
 -- A file that failed is gone on with when it is dropped again: what was wrong may have been the integration.
-INSERT INTO file (integration, source, name, size, hash, state, session, tracking_id)
-VALUES (@integration, @source, @name, @size, @hash, 'reading', @session, @tracking_id)
-ON CONFLICT (integration, source, hash) DO UPDATE SET
-    state = CASE file.state WHEN 'failed' THEN 'reading' ELSE file.state END,
-    error = CASE file.state WHEN 'failed' THEN '' ELSE file.error END,
-    session = CASE WHEN file.state = 'failed'
-        OR (file.state = 'reading' AND NOT EXISTS (SELECT FROM session s WHERE s.id = file.session AND s.id <> @session AND s.renewed_at >= now() - @lapse::interval))
-        THEN EXCLUDED.session ELSE file.session END
-RETURNING id, state, session, mark::text, rows_done, received, rejected, duplicates, tracking_id;
+UPDATE file SET state = 'reading', error = '', session = @session, place = @place, begun_at = now(), begun_rows = rows_done, moved_at = now(),
+    request = CASE WHEN @request::bigint <> 0 THEN @request ELSE request END, deletes_refused = 0
+WHERE id = @id;
+
+-- name: see_file
+UPDATE file SET sightings = sightings + 1, last_name = @name, request = CASE WHEN @request::bigint <> 0 THEN @request ELSE request END WHERE id = @id AND place <> @place;
+
+-- name: overtake_file
+UPDATE file SET state = 'failed', session = 0, ended_at = now(), error = 'another file of the source was begun before this one ended; its rows so far are kept, and it is read again as a new occurrence'
+WHERE id = @id AND state = 'reading';
+
+-- name: file_row
+SELECT id, state, session, mark::text, rows_done, received, rejected, duplicates, tracking_id, occurrence, previous, bytes_done, unchanged, deleted, unidentified, known,
+    deletes_allowed <> '', name, size, hash, place, integration, source
+FROM file WHERE id = @id;
 
 -- name: move_file
-UPDATE file SET mark = @mark::json, rows_done = @rows_done, received = received + @received, rejected = rejected + @rejected, duplicates = duplicates + @duplicates
+UPDATE file SET mark = @mark::json, rows_done = @rows_done, bytes_done = @bytes_done, moved_at = now(), received = received + @received, rejected = rejected + @rejected,
+    duplicates = duplicates + @duplicates, unchanged = unchanged + @unchanged, unidentified = unidentified + @unidentified
 WHERE id = @id AND session = @session AND state = 'reading';
 
--- name: end_file
-UPDATE file SET state = @state, error = @error, ended_at = now(), session = 0 WHERE id = @id AND session = @session AND state = 'reading';
+-- name: move_deleted
+UPDATE file SET deleted = deleted + @deleted, moved_at = now() WHERE id = @id AND session = @session AND state = 'reading';
 
--- name: file_by_tracking
--- Read whole: there is one row for each file ever dropped, and only a person asks.
-SELECT name, integration, source, size, state, rows_done, received, rejected, duplicates, error, started_at, ended_at
-FROM file WHERE tracking_id = @tracking_id LIMIT 1;
+-- name: end_file
+UPDATE file SET state = @state, error = @error, ended_at = now(), moved_at = now(), session = 0, deletes_refused = @deletes_refused,
+    bytes_done = CASE WHEN @state = 'done' THEN size ELSE bytes_done END,
+    report = CASE WHEN @reports::boolean THEN 'due' ELSE report END, report_due = CASE WHEN @reports::boolean THEN now() ELSE report_due END, report_try = 0
+WHERE id = @id AND session = @session AND state = 'reading';
+
+-- name: insert_rejects
+INSERT INTO file_reject (file, number, line, record_id) SELECT @file, * FROM unnest(@numbers::bigint[], @lines::bigint[], @ids::uuid[]) ON CONFLICT DO NOTHING;
+
+-- name: file_rejects
+-- Those that are still rejected: what a person has put right since is no reject any more.
+SELECT j.number, j.line, r.id, r.class, r.code, r.message, coalesce(r.detail::text, '')
+FROM file_reject j JOIN record r ON r.id = j.record_id
+WHERE j.file = @file AND j.number > @after AND r.state = 'rejected' ORDER BY j.number LIMIT @rows;
+
+-- name: file_stories
+-- One row for each file ever dropped; only a person asks.
+SELECT id, name, integration, source, size, state, rows_done, received, rejected, duplicates, error, started_at, ended_at, encode(hash, 'hex'), occurrence, previous, sightings,
+    last_name, bytes_done, unchanged, deleted, unidentified, deletes_refused, deletes_allowed, begun_at, begun_rows, moved_at, report, report_try, report_error, tracking_id::text
+FROM file
+WHERE (@id::bigint = 0 OR id = @id) AND (@tracking_id::uuid IS NULL OR tracking_id = @tracking_id) AND (@request::bigint = 0 OR request = @request)
+    AND (@integration::text = '' OR integration = @integration) AND (@source::text = '' OR source = @source)
+    AND (@state::text = '' OR state = @state) AND (@before::bigint = 0 OR id < @before)
+ORDER BY id DESC LIMIT @rows;
+
+-- name: take_report
+UPDATE file SET report_due = now() + @lease::interval, report_try = report_try + 1
+WHERE id = (SELECT id FROM file WHERE integration = @integration AND source = @source AND report = 'due' AND report_due <= now() ORDER BY report_due LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING id, report_try;
+
+-- name: end_report
+UPDATE file SET report = CASE WHEN @error = '' THEN 'delivered' ELSE 'due' END, report_error = @error, report_due = CASE WHEN @error = '' THEN NULL ELSE now() + @wait::interval END
+WHERE id = @id AND report = 'due' AND report_try = @try;
+
+-- name: lease_name
+INSERT INTO file_seen AS f (integration, source, name, session) VALUES (@integration, @source, @name, @session)
+ON CONFLICT (integration, source, name) DO UPDATE SET session = EXCLUDED.session, at = now()
+WHERE (f.stamp <> @stamp OR (@again::boolean AND f.failed))
+    AND NOT EXISTS (SELECT FROM session s WHERE s.id = f.session AND s.id <> @session AND s.renewed_at >= now() - @lapse::interval);
+
+-- name: seen_name
+SELECT stamp = @stamp AND NOT (@again::boolean AND failed), session = @session FROM file_seen WHERE integration = @integration AND source = @source AND name = @name;
+
+-- name: remember_name
+UPDATE file_seen SET stamp = @stamp, hash = @hash, file = @file, failed = @failed, session = 0, at = now()
+WHERE integration = @integration AND source = @source AND name = @name AND session = @session;
+
+-- name: release_name
+UPDATE file_seen SET session = 0 WHERE integration = @integration AND source = @source AND name = @name AND session = @session;
+
+-- name: forget_name
+DELETE FROM file_seen WHERE integration = @integration AND source = @source AND name = @name AND session = @session;
+
+-- name: ask_files
+INSERT INTO file_request (integration, source, actor, allow_file) VALUES (@integration, @source, @actor, @allow_file) RETURNING id;
+
+-- name: allow_deletes
+UPDATE file f SET deletes_allowed = @actor WHERE id = @id AND state = 'failed' AND deletes_refused > 0
+    AND NOT EXISTS (SELECT FROM file n WHERE n.integration = f.integration AND n.source = f.source AND n.id > f.id)
+RETURNING integration, source;
+
+-- name: take_requests
+UPDATE file_request SET session = @session, begun_at = now()
+WHERE id IN (
+    SELECT r.id FROM file_request r WHERE r.ended_at IS NULL AND r.integration || '/' || r.source = ANY(@sources::text[]) AND r.session <> @session
+        AND NOT EXISTS (SELECT FROM session s WHERE s.id = r.session AND s.renewed_at >= now() - @lapse::interval)
+    ORDER BY r.id LIMIT @rows FOR UPDATE SKIP LOCKED)
+RETURNING id, integration, source, actor, allow_file;
+
+-- name: end_request
+UPDATE file_request SET ended_at = now(), found = @found, waiting = @waiting, error = @error WHERE id = @id AND ended_at IS NULL;
+
+-- name: file_request
+SELECT begun_at, ended_at, found, waiting, error FROM file_request WHERE id = @id;
+
+-- name: lock_entities
+SELECT entity_key, content FROM entity_latest WHERE integration = @integration AND entity_key = ANY(@keys::text[]) ORDER BY entity_key FOR UPDATE;
+
+-- name: keep_entities
+-- In the order of keys, as every multi-row lock of entities. Arrival order decides, not the order of commits.
+INSERT INTO entity_latest AS e (integration, entity_key, content, seq, record_id, source, file)
+SELECT x.integration, x.key, x.content, CASE WHEN x.seq = 0 THEN nextval('record_seq') ELSE x.seq END, x.id, @source, @file
+FROM unnest(@integrations::text[], @keys::text[], @contents::bytea[], @seqs::bigint[], @ids::uuid[]) AS x(integration, key, content, seq, id)
+ORDER BY x.integration, x.key
+ON CONFLICT (integration, entity_key) DO UPDATE SET
+    content = CASE WHEN e.seq < EXCLUDED.seq THEN EXCLUDED.content ELSE e.content END,
+    record_id = CASE WHEN e.seq < EXCLUDED.seq THEN EXCLUDED.record_id ELSE e.record_id END,
+    seq = greatest(e.seq, EXCLUDED.seq),
+    source = CASE WHEN EXCLUDED.file > 0 THEN EXCLUDED.source ELSE e.source END,
+    file = CASE WHEN EXCLUDED.file > 0 THEN EXCLUDED.file ELSE e.file END;
+
+-- name: touch_entities
+-- They are in this snapshot, although they bring nothing new.
+UPDATE entity_latest SET source = @source, file = @file WHERE integration = @integration AND entity_key = ANY(@keys::text[]);
+
+-- name: forget_entities
+DELETE FROM entity_latest WHERE integration = @integration AND entity_key = ANY(ARRAY(SELECT entity_key FROM entity_latest WHERE integration = @integration ORDER BY entity_key LIMIT @rows));
+
+-- name: count_missing
+SELECT count(*) FROM entity_latest WHERE integration = @integration AND source = @source AND file <> @file;
+
+-- name: missing_entities
+SELECT e.entity_key, CASE WHEN octet_length(p.body) <= @max_body THEN p.body END
+FROM entity_latest e LEFT JOIN record r ON r.id = e.record_id LEFT JOIN payload p ON p.day = r.day AND p.seq = r.seq AND p.revision = r.revision
+WHERE e.integration = @integration AND e.source = @source AND e.file <> @file AND e.entity_key > @after
+ORDER BY e.entity_key LIMIT @rows;
+
+-- name: drop_entities
+DELETE FROM entity_latest WHERE integration = @integration AND source = @source AND entity_key = ANY(@keys::text[]) AND file <> @file;
 
 -- name: recent_attempts
 -- With ties: the rows of one transaction share their time, and a page must not end among them.
 SELECT r.id, r.key, r.integration, a.kind, a.number, a.event, a.from_state, a.to_state, a.class, a.code, a.ended_at, a.fence
 FROM attempt a JOIN record r ON r.day = a.day AND r.seq = a.seq
 WHERE a.ended_at > @after ORDER BY a.ended_at FETCH FIRST (@rows) ROWS WITH TIES;
+
+-- name: ensure_poll
+INSERT INTO poll (integration, source) VALUES (@integration, @source) ON CONFLICT DO NOTHING;
+
+-- name: take_poll
+-- Nothing is written while nothing is due, or while another live session has it.
+UPDATE poll p SET session = @session
+WHERE p.integration = @integration AND p.source = @source
+    AND (p.next_at <= now() OR EXISTS (
+        SELECT FROM poll_request r WHERE r.integration = @integration AND r.source = @source AND r.state = 'open' AND r.next_at <= now()))
+    AND NOT EXISTS (SELECT FROM session s WHERE s.id = p.session AND s.id <> @session AND s.renewed_at >= now() - @lapse::interval)
+RETURNING p.mark::text, p.failures, p.next_at <= now(), now();
+
+-- name: open_poll_request
+SELECT id, since, until, mark::text, failures FROM poll_request
+WHERE integration = @integration AND source = @source AND state = 'open' AND next_at <= now() ORDER BY id LIMIT 1;
+
+-- name: hold_poll
+SELECT now() FROM poll WHERE integration = @integration AND source = @source AND session = @session FOR UPDATE;
+
+-- name: move_poll
+UPDATE poll SET mark = @mark::json,
+    started_at = CASE WHEN @begin THEN now() ELSE started_at END, ended_at = CASE WHEN @begin THEN NULL ELSE ended_at END,
+    pages = CASE WHEN @begin THEN 0 ELSE pages END + @pages, items = CASE WHEN @begin THEN 0 ELSE items END + @items,
+    received = CASE WHEN @begin THEN 0 ELSE received END + @received, rejected = CASE WHEN @begin THEN 0 ELSE rejected END + @rejected,
+    duplicates = CASE WHEN @begin THEN 0 ELSE duplicates END + @duplicates
+WHERE integration = @integration AND source = @source;
+
+-- name: move_poll_request
+UPDATE poll_request SET mark = @mark::json, started_at = coalesce(started_at, now()), pages = pages + @pages, items = items + @items,
+    received = received + @received, rejected = rejected + @rejected, duplicates = duplicates + @duplicates
+WHERE id = @id AND state = 'open';
+
+-- name: end_poll
+UPDATE poll SET session = 0, mark = coalesce(@mark::text::json, mark), next_at = now() + @wait::interval, failures = @failures, error = @error,
+    reached = coalesce(@reached, reached), ended_at = CASE WHEN @ended THEN now() ELSE ended_at END
+WHERE integration = @integration AND source = @source AND session = @session;
+
+-- name: free_poll
+UPDATE poll SET session = 0 WHERE integration = @integration AND source = @source AND session = @session;
+
+-- name: end_poll_request
+UPDATE poll_request SET mark = coalesce(@mark::text::json, mark), next_at = now() + @wait::interval, failures = @failures, error = @error,
+    state = @state, ended_at = CASE @state WHEN 'open' THEN NULL ELSE now() END
+WHERE id = @id AND state = 'open';
+
+-- name: request_poll
+INSERT INTO poll_request (integration, source, since, until, actor)
+VALUES (@integration, @source, @since, coalesce(@until, now()), @actor) RETURNING id;
+
+-- name: hurry_poll
+UPDATE poll SET next_at = least(next_at, now()), failures = 0 WHERE integration = @integration AND source = @source
+RETURNING now();
+
+-- name: poll_request_by_id
+SELECT id, integration, source, since, until, actor, state, failures, error, requested_at, started_at, ended_at, next_at, pages, items, received, rejected, duplicates
+FROM poll_request WHERE id = @id;
+
+-- name: polls
+SELECT p.integration, p.source, EXISTS (SELECT FROM session s WHERE s.id = p.session AND s.renewed_at >= now() - @lapse::interval),
+    p.next_at, p.failures, p.error, p.reached, p.started_at, p.ended_at, p.pages, p.items, p.received, p.rejected, p.duplicates,
+    (SELECT count(*) FROM poll_request r WHERE r.integration = p.integration AND r.source = p.source AND r.state = 'open')
+FROM poll p ORDER BY p.integration, p.source;
+
+-- name: list_places
+-- Below the snapshot's xmin every transaction has ended: nothing can appear there any more.
+SELECT r.id, r.arrived, r.seq, r.state, r.accepted_at
+FROM unnest(@integrations::text[]) AS i(name) CROSS JOIN LATERAL (
+    SELECT id, arrived::text::bigint AS arrived, seq, state, accepted_at FROM record
+    WHERE integration = i.name AND (arrived, seq) > ((@arrived::bigint)::text::xid8, @seq::bigint)
+        AND arrived < pg_snapshot_xmin(pg_current_snapshot())
+    ORDER BY record.arrived, record.seq LIMIT @rows
+) r ORDER BY r.arrived, r.seq LIMIT @rows;
+
+-- name: arrived_range
+SELECT min(first), max(last) FROM unnest(@integrations::text[]) AS i(name)
+CROSS JOIN LATERAL (SELECT arrived::text::bigint AS first FROM record WHERE integration = i.name ORDER BY record.arrived, seq LIMIT 1) f
+CROSS JOIN LATERAL (SELECT arrived::text::bigint AS last FROM record WHERE integration = i.name ORDER BY record.arrived DESC, seq DESC LIMIT 1) l
+HAVING count(*) > 0;
+
+-- name: arrived_at
+-- The first record from a place on, of any of the integrations.
+SELECT r.arrived, r.accepted_at FROM unnest(@integrations::text[]) AS i(name) CROSS JOIN LATERAL (
+    SELECT arrived::text::bigint AS arrived, seq, accepted_at FROM record
+    WHERE integration = i.name AND arrived >= (@arrived::bigint)::text::xid8 ORDER BY record.arrived, seq LIMIT 1
+) r ORDER BY r.arrived, r.seq LIMIT 1;
+
+-- name: register_sources
+INSERT INTO source AS s (integration, source, kind)
+SELECT x.integration, x.source, x.kind FROM unnest(@integrations::text[], @sources::text[], @kinds::text[]) AS x(integration, source, kind)
+ORDER BY x.integration, x.source
+ON CONFLICT (integration, source) DO UPDATE SET kind = EXCLUDED.kind WHERE s.kind <> EXCLUDED.kind;
+
+-- name: lock_sources
+SELECT s.integration, s.source, s.secrets::text, s.fields::text
+FROM source s JOIN unnest(@integrations::text[], @sources::text[]) AS x(integration, source) ON x.integration = s.integration AND x.source = s.source
+ORDER BY s.integration, s.source FOR UPDATE OF s;
+
+-- name: note_sources
+UPDATE source s SET heard_at = greatest(s.heard_at, x.heard_at), verified_at = greatest(s.verified_at, x.verified_at), secrets = x.secrets::json, fields = x.fields::json
+FROM unnest(@integrations::text[], @sources::text[], @heard::timestamptz[], @verified::timestamptz[], @secrets::text[], @fields::text[])
+    AS x(integration, source, heard_at, verified_at, secrets, fields)
+WHERE s.integration = x.integration AND s.source = x.source;
+
+-- name: count_minutes
+INSERT INTO source_minute AS m (integration, source, minute, arrivals, rejected, unproven)
+SELECT x.integration, x.source, date_trunc('minute', now()), x.arrivals, x.rejected, x.unproven
+FROM unnest(@integrations::text[], @sources::text[], @arrivals::bigint[], @rejected::bigint[], @unproven::bigint[]) AS x(integration, source, arrivals, rejected, unproven)
+WHERE x.arrivals + x.rejected + x.unproven > 0
+ORDER BY x.integration, x.source
+ON CONFLICT (integration, source, minute) DO UPDATE SET
+    arrivals = m.arrivals + EXCLUDED.arrivals, rejected = m.rejected + EXCLUDED.rejected, unproven = m.unproven + EXCLUDED.unproven;
+
+-- name: take_sources
+-- Nobody waits: what another ingest judges now, or judged just before, is left to it.
+SELECT s.integration, s.source, s.registered_at, s.heard_at, s.verified_at, s.secrets::text, s.fields::text,
+    s.silent_since, s.unproven_since, s.drift_since, s.paused_at, s.resumed_at,
+    w.arrivals, w.rejected, s.usual_arrivals + w.before_arrivals, s.usual_rejected + w.before_rejected, w.unproven, now()
+FROM source s JOIN unnest(@integrations::text[], @sources::text[]) AS x(integration, source) ON x.integration = s.integration AND x.source = s.source
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(arrivals) FILTER (WHERE minute > now() - @recent::interval), 0)::bigint AS arrivals,
+        coalesce(sum(rejected) FILTER (WHERE minute > now() - @recent::interval), 0)::bigint AS rejected,
+        coalesce(sum(arrivals) FILTER (WHERE minute <= now() - @recent::interval), 0)::float8 AS before_arrivals,
+        coalesce(sum(rejected) FILTER (WHERE minute <= now() - @recent::interval), 0)::float8 AS before_rejected,
+        coalesce(sum(unproven) FILTER (WHERE minute > greatest(now() - @burst::interval, s.verified_at)), 0)::bigint AS unproven
+    FROM source_minute m WHERE m.integration = s.integration AND m.source = s.source
+) w
+WHERE s.checked_at <= now() - @every::interval
+ORDER BY s.integration, s.source FOR UPDATE OF s SKIP LOCKED;
+
+-- name: judge_sources
+UPDATE source s SET checked_at = now(), silent_since = x.silent, unproven_since = x.unproven, drift_since = x.drift,
+    alerted_at = CASE WHEN x.told <> '' THEN now() ELSE s.alerted_at END, told = CASE WHEN x.told <> '' THEN x.told ELSE s.told END
+FROM unnest(@integrations::text[], @sources::text[], @silent::timestamptz[], @unproven::timestamptz[], @drift::timestamptz[], @told::text[])
+    AS x(integration, source, silent, unproven, drift, told)
+WHERE s.integration = x.integration AND s.source = x.source;
+
+-- name: fold_minutes
+-- Only of sources that this transaction has locked. What came while the format was another one is not usual.
+WITH old AS (
+    DELETE FROM source_minute m USING unnest(@integrations::text[], @sources::text[]) AS x(integration, source)
+    WHERE m.integration = x.integration AND m.source = x.source AND m.minute < now() - @keep::interval
+    RETURNING m.integration, m.source, m.arrivals, m.rejected
+), added AS (
+    SELECT s.integration, s.source, s.usual_arrivals + sum(o.arrivals) AS arrivals, s.usual_rejected + sum(o.rejected) AS rejected
+    FROM old o JOIN source s ON s.integration = o.integration AND s.source = o.source WHERE s.drift_since IS NULL
+    GROUP BY s.integration, s.source, s.usual_arrivals, s.usual_rejected
+)
+UPDATE source s SET usual_arrivals = a.arrivals * least(1, @most::float8 / greatest(a.arrivals, 1)), usual_rejected = a.rejected * least(1, @most::float8 / greatest(a.arrivals, 1))
+FROM added a WHERE s.integration = a.integration AND s.source = a.source;
+
+-- name: paused_sources
+SELECT integration, source, paused_at, paused_by, paused_why FROM source WHERE paused_at IS NOT NULL;
+
+-- name: pause_source
+WITH moved AS (
+    INSERT INTO source AS s (integration, source, paused_at, paused_by, paused_why) VALUES (@integration, @source, now(), @actor, @why)
+    ON CONFLICT (integration, source) DO UPDATE SET paused_at = now(), paused_by = @actor, paused_why = @why, silent_since = NULL WHERE s.paused_at IS NULL
+    RETURNING s.integration, s.source
+), kept AS (
+    INSERT INTO source_act (integration, source, act, actor, why) SELECT integration, source, 'pause', @actor, @why FROM moved
+)
+SELECT count(*) > 0 FROM moved;
+
+-- name: resume_source
+WITH moved AS (
+    UPDATE source SET paused_at = NULL, paused_by = '', paused_why = '', resumed_at = now()
+    WHERE integration = @integration AND source = @source AND paused_at IS NOT NULL RETURNING integration, source
+), kept AS (
+    INSERT INTO source_act (integration, source, act, actor, why) SELECT integration, source, 'resume', @actor, @why FROM moved
+)
+SELECT count(*) > 0 FROM moved;
+
+-- name: source_acts
+SELECT act, actor, why, at FROM source_act WHERE integration = @integration AND source = @source ORDER BY id DESC LIMIT @rows;
+
+-- name: source_stories
+SELECT s.integration, s.source, s.kind, s.registered_at, s.heard_at, s.silent_since, s.unproven_since, s.drift_since, s.alerted_at, s.told,
+    s.paused_at, s.paused_by, s.paused_why, s.secrets::text,
+    (SELECT coalesce(sum(arrivals), 0)::bigint FROM source_minute m WHERE m.integration = s.integration AND m.source = s.source AND m.minute > now() - interval '1 hour'),
+    (SELECT coalesce(sum(rejected), 0)::bigint FROM source_minute m WHERE m.integration = s.integration AND m.source = s.source AND m.minute > now() - interval '1 hour')
+FROM source s ORDER BY s.integration, s.source;

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,9 +16,14 @@ import (
 	"waybill.internal/pkg/backbone"
 	"waybill.internal/pkg/daemon"
 	"waybill.internal/pkg/fault"
+	"waybill.internal/pkg/provider"
+	"waybill.internal/pkg/stream"
 	"waybill.internal/pkg/telemetry"
 	"waybill.internal/services/ingest/internal/accept"
 	"waybill.internal/services/ingest/internal/file"
+	"waybill.internal/services/ingest/internal/poll"
+	"waybill.internal/services/ingest/internal/topic"
+	sources "waybill.internal/services/ingest/internal/watch"
 	"waybill.internal/services/ingest/internal/webhook"
 )
 
@@ -49,12 +55,27 @@ func build(ctx context.Context, env *daemon.Env, c Config) ([]daemon.Part, error
 	if err != nil {
 		return nil, err
 	}
-	handler, err := webhook.New(webhook.Config{Ledger: b.Ledger, Acceptor: acceptor, Catalog: b.Catalog, Log: env.Log, Alert: watch.alert, Count: watch.count})
+	var handler *webhook.Handler
+	watch.sources = sources.New(sources.Config{Ledger: b.Ledger, Catalog: b.Catalog, Log: env.Log, Uses: func() []provider.Use { return handler.SecretUses() },
+		Alert: env.Alerts.Alert, Resolved: env.Alerts.Resolved, CheckIn: env.Alerts.CheckIn})
+	acceptor.Tell(watch.sources.Seen)
+	handler, err = webhook.New(webhook.Config{Ledger: b.Ledger, Acceptor: acceptor, Catalog: b.Catalog, Log: env.Log, Alert: watch.alert, Count: watch.count, Proxies: c.Proxies,
+		Paused: watch.sources.Paused, Unproven: watch.sources.Unproven})
 	if err != nil {
 		return nil, err
 	}
 	files, err := file.New(file.Config{Ledger: b.Ledger, Sessions: b.Sessions, Publisher: b.Publisher, Acceptor: acceptor, Catalog: b.Catalog,
-		Root: c.Drop, Log: env.Log, Alert: env.Alerts.Alert, Count: watch.add})
+		Root: c.Drop, Spool: c.Spool, Log: env.Log, Alert: env.Alerts.Alert, Count: watch.add, Heard: watch.sources.Heard, Round: watch.sources.Round})
+	if err != nil {
+		return nil, err
+	}
+	topics, err := topic.New(topic.Config{Kafka: b.Kafka, Quarantine: stream.NewQuarantine(b.Producer, b.Topics, watch.quarantined), Acceptor: acceptor, Catalog: b.Catalog,
+		Now: b.Ledger.Now, Log: env.Log, Alert: env.Alerts.Alert, Count: watch.add})
+	if err != nil {
+		return nil, err
+	}
+	polls, err := poll.New(poll.Config{Ledger: b.Ledger, Sessions: b.Sessions, Publisher: b.Publisher, Acceptor: acceptor, Catalog: b.Catalog,
+		Log: env.Log, Alert: env.Alerts.Alert, Count: watch.add, Runs: watch.polled, Round: watch.sources.Round, Missed: watch.missed})
 	if err != nil {
 		return nil, err
 	}
@@ -62,9 +83,16 @@ func build(ctx context.Context, env *daemon.Env, c Config) ([]daemon.Part, error
 	if err != nil {
 		return nil, err
 	}
-	parts := append(b.Parts(), daemon.AtEnd("acceptor", stopTimeout, acceptor.Close))
+	parts := append(b.Parts(), daemon.Part{Name: "watch", Run: watch.sources.Run, Stop: 2 * stopTimeout}, daemon.AtEnd("acceptor", stopTimeout, acceptor.Close))
 	for _, f := range files {
-		parts = append(parts, daemon.Part{Name: f.Name(), Run: f.Run, Stop: 2 * stopTimeout})
+		parts = append(parts, daemon.Part{Name: f.Name(), Run: watch.pausable(f.Name(), f.Run), Stop: 2 * stopTimeout})
+	}
+	parts = append(parts, daemon.Part{Name: "file requests", Run: file.NewDesk(b.Ledger, b.Sessions, b.Catalog, env.Log, files).Run, Stop: stopTimeout})
+	for _, t := range topics {
+		parts = append(parts, daemon.Part{Name: t.Name(), Run: watch.pausable(t.Name(), t.Run), Stop: stopTimeout})
+	}
+	for _, p := range polls {
+		parts = append(parts, daemon.Part{Name: p.Name(), Run: watch.pausable(p.Name(), p.Run), Stop: 2 * stopTimeout})
 	}
 	return append(parts,
 		daemon.Part{Name: "http", Run: serve(netutil.LimitListener(listener, c.Connections), handler, env.Log), Stop: 2 * stopTimeout},
@@ -92,13 +120,41 @@ func serve(l net.Listener, h http.Handler, log *zap.Logger) func(context.Context
 
 // watch turns what happens into metrics and alerts, in one place.
 type watch struct {
-	env      *daemon.Env
-	arrivals *prometheus.CounterVec
+	env                 *daemon.Env
+	arrivals, discarded *prometheus.CounterVec
+	runs, found         *prometheus.CounterVec // of polls
+	sources             *sources.Watch
+}
+
+// pausable runs a source while it is not paused; its part is called by its kind and
+// integration/source.
+func (w *watch) pausable(part string, run func(context.Context) error) func(context.Context) error {
+	_, of, _ := strings.Cut(part, " ")
+	integration, source, _ := strings.Cut(of, "/")
+	return w.sources.Pausable(integration, source, run)
 }
 
 func newWatch(env *daemon.Env) (*watch, error) {
 	arrivals, err := env.Metrics.Counter(telemetry.Arrivals)
-	return &watch{env: env, arrivals: arrivals}, err
+	if err != nil {
+		return nil, err
+	}
+	discarded, err := env.Metrics.Counter(telemetry.Quarantined)
+	if err != nil {
+		return nil, err
+	}
+	runs, err := env.Metrics.Counter(telemetry.PollRuns)
+	if err != nil {
+		return nil, err
+	}
+	found, err := env.Metrics.Counter(telemetry.PollMissed)
+	return &watch{env: env, arrivals: arrivals, discarded: discarded, runs: runs, found: found}, err
+}
+
+func (w *watch) quarantined(q stream.Quarantined) {
+	w.discarded.WithLabelValues(q.Topic).Add(float64(q.Count))
+	w.env.Alerts.Alert(telemetry.Problem{Kind: telemetry.KindQuarantine, Code: "unreadable_message", Where: q.Topic, Message: q.String(), Count: q.Count,
+		Repair: "waybill doctor"})
 }
 
 func (w *watch) count(integration, source, answer string) {
@@ -107,6 +163,15 @@ func (w *watch) count(integration, source, answer string) {
 
 func (w *watch) add(integration, source, answer string, n int) {
 	w.arrivals.WithLabelValues(integration, source, answer).Add(float64(n))
+	w.sources.Count(integration, source, answer, n)
+}
+
+func (w *watch) polled(integration, source, result string) {
+	w.runs.WithLabelValues(integration, source, result).Inc()
+}
+
+func (w *watch) missed(integration, webhook string, n int) {
+	w.found.WithLabelValues(integration, webhook).Add(float64(n))
 }
 
 func (w *watch) alert(kind, integration string, f *fault.Error, subject string) {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,6 +29,9 @@ const patience = 4 * time.Minute
 
 func TestMain(m *testing.M) {
 	status := stacktest.Main(m)
+	if dir := builtIn.Load(); dir != nil {
+		_ = os.RemoveAll(*dir)
+	}
 	if err := goleak.Find(stacktest.Goroutines()); err != nil && status == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		status = 1
@@ -42,6 +46,8 @@ type world struct {
 	dir      string // the watched directory of source "shops"
 	db       *pgxpool.Pool
 	log      *lockedBuffer
+	root     string // of relative directories
+	address  string // where ingest, started last, takes webhooks
 }
 
 const integrationHead = `integration: drop
@@ -57,12 +63,20 @@ func newWorld(t *testing.T, integrationFile string) *world {
 	return newWorldOn(t, integrationFile, url, url, brokers, prefix)
 }
 
+// newWorldWith is newWorld with more settings.
+func newWorldWith(t *testing.T, integrationFile string, settings map[string]string) *world {
+	t.Helper()
+	w := newWorld(t, integrationFile)
+	maps.Copy(w.settings, settings)
+	return w
+}
+
 // newWorldOn lets ingest reach Postgres by another address than the test does.
 func newWorldOn(t *testing.T, integrationFile, url, ingestURL, brokers, prefix string) *world {
 	t.Helper()
 	w := &world{T: t, log: &lockedBuffer{}}
 	root, integrations := t.TempDir(), t.TempDir()
-	w.dir = filepath.Join(root, "in")
+	w.root, w.dir = root, filepath.Join(root, "in")
 	w.must(os.MkdirAll(w.dir, 0o750))
 	w.must(os.WriteFile(filepath.Join(integrations, "drop.yaml"), []byte(integrationFile), 0o600))
 	_, err := ledger.Migrate(t.Context(), url)
@@ -71,7 +85,7 @@ func newWorldOn(t *testing.T, integrationFile, url, ingestURL, brokers, prefix s
 	w.must(err)
 	t.Cleanup(w.db.Close)
 	w.settings = map[string]string{"WAYBILL_POSTGRES_URL": ingestURL, "WAYBILL_KAFKA_BROKERS": brokers, "WAYBILL_KAFKA_PREFIX": prefix,
-		"WAYBILL_INTEGRATIONS": integrations, "WAYBILL_INGEST_DROP": root, "WAYBILL_INGEST_ADDRESS": "127.0.0.1:0", "WAYBILL_ADMIN_ADDRESS": "127.0.0.1:0"}
+		"WAYBILL_INTEGRATIONS": integrations, "WAYBILL_INGEST_DROP": root, "WAYBILL_INGEST_SPOOL": filepath.Join(t.TempDir(), "spool"), "WAYBILL_INGEST_ADDRESS": "127.0.0.1:0", "WAYBILL_ADMIN_ADDRESS": "127.0.0.1:0"}
 	return w
 }
 
@@ -87,6 +101,7 @@ func (w *world) start() (stop func()) {
 	w.Helper()
 	p, err := daemon.Start(w.Context(), ingest.Spec(), func(name string) (string, bool) { v, ok := w.settings[name]; return v, ok }, daemon.LogTo(w.log))
 	w.must(err)
+	w.address = p.Address("http")
 	stop = sync.OnceFunc(func() {
 		p.Stop()
 		if err := p.Wait(); err != nil {

@@ -78,7 +78,7 @@ process: {}
 		t.Errorf("row 4: %q, want %q", got, want)
 	}
 	whole := one[string](w, `SELECT convert_from(p.body, 'UTF8') || ' ' || r.entity_key || ' ' || (p.headers->>'file-name') || ' ' || (p.headers->>'file-line') FROM record r JOIN payload p USING (day, seq) WHERE r.key = '0'`)
-	if want := `{"no":"0","city":"Bonn\nBeuel","quantity":"1"} ` + "Bonn\nBeuel orders.csv 2"; whole != want {
+	if want := `{"no":"0","city":"Bonn\r\nBeuel","quantity":"1"} ` + "Bonn\r\nBeuel orders.csv 2"; whole != want {
 		t.Errorf("row 1: %q, want %q", whole, want)
 	}
 	for code, want := range map[string]int64{"ragged": 100, "stray_quote": 100, "invalid_bytes": 100, "unidentified": 100, "invalid": 200} {

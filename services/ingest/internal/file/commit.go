@@ -40,15 +40,24 @@ func (r *reading) commit(items []item) error {
 	}
 	refused := items[0]
 	f := fault.New(fault.Data, "unstorable", "%s", ledger.DataFaultText(err))
-	instead, prepared := r.rejected(refused.number, refused.line, refused.arrival.Payload.Body, f)
+	instead, prepared := r.rejected(r.ctx, refused.number, refused.line, refused.arrival.Payload.Body, f)
 	if prepared != nil {
 		return prepared
 	}
 	instead.mark = refused.mark
+	instead.arrival.EntityKey, instead.arrival.Content = known(refused.arrival, instead.arrival)
 	if err = r.store([]item{instead}); ledger.DataFault(err) {
 		return fault.Wrap(err, fault.Data, "unstorable", "row %d at line %d cannot be kept, not even as a rejected record: %s", refused.number, refused.line, ledger.DataFaultText(err))
 	}
 	return err
+}
+
+// known keeps what a rejected row is about: a snapshot that has it does not delete it.
+func known(refused, instead ledger.Arrival) (string, *[32]byte) {
+	if refused.Content == nil {
+		return instead.EntityKey, nil
+	}
+	return refused.EntityKey, refused.Content
 }
 
 // store accepts the rows and moves the mark behind the last one. A transaction
@@ -64,9 +73,7 @@ func (r *reading) store(items []item) error {
 	for {
 		receipts, batches, err := r.accept(end.Rows, end, arrivals)
 		if err == nil {
-			ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
-			accept.Publish(ctx, r.Publisher, r.log, batches, arrivals)
-			cancel()
+			r.publish(batches, arrivals)
 			r.file.Rows = int64(end.Rows)
 			r.tell(arrivals, receipts)
 			return nil
@@ -79,6 +86,30 @@ func (r *reading) store(items []item) error {
 		if err != nil || stored {
 			return err
 		}
+	}
+}
+
+// publish lets the messages of a chunk leave while the next one is committed. One
+// goroutine at a time does that, so chunks leave in their order; run waits for the
+// last one. What it does not get done, the relay does.
+func (r *reading) publish(batches []ledger.Batch, arrivals []ledger.Arrival) {
+	r.published()
+	done := make(chan struct{})
+	r.publishing = done
+	go func() {
+		defer close(done)
+		var err error
+		defer r.recovered(&err)
+		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+		defer cancel()
+		accept.Publish(ctx, r.Publisher, r.log, batches, arrivals)
+	}()
+}
+
+// published waits until the messages of the last chunk have left.
+func (r *reading) published() {
+	if r.publishing != nil {
+		<-r.publishing
 	}
 }
 
@@ -99,6 +130,7 @@ func (r *reading) lookUp(end int, wait *time.Duration) (stored bool, err error) 
 			return false, errSessionEnded
 		}
 		f, err := r.claim(r.ctx, r.session, r.drop, r.file.Hash)
+		f.BytesDone = r.file.BytesDone
 		switch {
 		case err != nil:
 			r.log.Warn("the ledger could not say how far the file is", zap.Error(err))
@@ -120,11 +152,15 @@ func (r *reading) lookUp(end int, wait *time.Duration) (stored bool, err error) 
 
 // tell counts what became of the rows and raises what a person should know.
 func (r *reading) tell(arrivals []ledger.Arrival, receipts []ledger.Receipt) {
-	var received, duplicates, refused, rejected int
+	var received, duplicates, refused, rejected, unchanged int
 	problems := map[string]*telemetry.Problem{}
 	for i, receipt := range receipts {
 		f := arrivals[i].Failure
 		switch {
+		case receipt.Unchanged:
+			unchanged++
+			r.file.Unchanged++
+			continue
 		case receipt.Refused:
 			refused++
 			r.file.Duplicates++
@@ -134,6 +170,9 @@ func (r *reading) tell(arrivals []ledger.Arrival, receipts []ledger.Receipt) {
 		default:
 			received++
 			r.file.Received++
+		}
+		if r.file.Snapshot && arrivals[i].Content == nil {
+			r.file.Unidentified++
 		}
 		if receipt.Conflict {
 			r.problem(problems, telemetry.KindConflict, fault.Duplicate, "conflict", "a known idempotency key came with another body", receipt.Record)
@@ -152,7 +191,7 @@ func (r *reading) tell(arrivals []ledger.Arrival, receipts []ledger.Receipt) {
 		r.Alert(*p)
 	}
 	r.count("received", received)
-	r.count("duplicate", duplicates)
+	r.count("duplicate", duplicates+unchanged)
 	r.count("refused", refused)
 	r.log.Debug("rows were accepted", zap.Int("received", received), zap.Int("rejected", rejected), zap.Int("duplicates", duplicates), zap.Int("refused", refused))
 }

@@ -12,17 +12,32 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"waybill.internal/pkg/ledger"
 )
 
 // maxSuffix bounds the numbers tried for a name that is taken.
 const maxSuffix = 10_000
 
-// drop is a file that lies in the watched directory, open for reading.
+// drop is a file that lies in the watched directory, or a copy of one that lies
+// afar, open for reading.
 type drop struct {
-	root *os.Root
-	name string
-	file *os.File
-	info fs.FileInfo // when it was opened
+	root   *os.Root // nil: it lies afar
+	name   string
+	file   *os.File
+	info   fs.FileInfo // when it was opened
+	stamp  string      // which very file it is
+	far    *far
+	leased *ledger.FileName // its name is this session's until it is settled
+}
+
+// stampOf tells a file from others that had or will have its name.
+func stampOf(info fs.FileInfo) string {
+	inode := uint64(0)
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		inode = stat.Ino
+	}
+	return fmt.Sprintf("%d %d %d", info.Size(), info.ModTime().UnixNano(), inode)
 }
 
 // openDrop opens a regular file without following a link and without waiting
@@ -46,7 +61,7 @@ func openDrop(root *os.Root, name string) (*drop, error) {
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	return &drop{root: root, name: name, file: file, info: info}, nil
+	return &drop{root: root, name: name, file: file, info: info, stamp: stampOf(info)}, nil
 }
 
 func (d *drop) close() { _ = d.file.Close() } // it was only read
@@ -65,6 +80,9 @@ func (d *drop) hash(ctx context.Context) (sum [32]byte, err error) {
 // changed reports whether the bytes are others than those of hash. They are
 // read only if size or time say that they might be.
 func (d *drop) changed(ctx context.Context, hash [32]byte) (bool, error) {
+	if d.far != nil {
+		return false, nil // the copy is ours alone
+	}
 	info, err := d.file.Stat()
 	if err != nil || same(info, d.info) {
 		return false, err
@@ -108,6 +126,18 @@ func (d *drop) moveTo(folder string) (string, error) {
 		return target, fmt.Errorf("a file that has not been read was moved to %s and could not be put back; do that by hand: %w", target, err)
 	}
 	return "", d.root.Remove(target)
+}
+
+// remove deletes the file unless another one took its name.
+func (d *drop) remove() error {
+	named, err := d.root.Lstat(d.name)
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(named, d.info) {
+		return fmt.Errorf("another file took its name: %w", fs.ErrNotExist)
+	}
+	return d.root.Remove(d.name)
 }
 
 // reserve makes an empty file under a free name.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/pkg/telemetry"
+	"waybill.internal/services/ingest/internal/remote"
 )
 
 const (
@@ -30,14 +32,19 @@ const (
 	// and take none, before a person is told: the others may never be seen. One
 	// such look is usual, since files must stand for a while first.
 	maxIdleLooks = 3
+	// maxTold bounds the files that one alert names.
+	maxTold = 5
 )
 
 // sighting is a file as it stood when it was first seen like this.
 type sighting struct {
-	info     fs.FileInfo
-	since    time.Time // of our monotonic clock
+	info     fs.FileInfo  // of a file that lies here
+	entry    remote.Entry // of one that lies afar
+	since    time.Time    // of our monotonic clock
 	complete bool
-	hash     *[32]byte // once it was read through
+	kept     bool          // it was read, and stays where it is
+	hash     *[32]byte     // once it was read through
+	marker   *remote.Entry // afar: the file that says that this one is whole
 }
 
 func same(a, b fs.FileInfo) bool {
@@ -47,49 +54,60 @@ func same(a, b fs.FileInfo) bool {
 // look takes every complete file. pending: there are files that another look
 // may find complete, or free of the session that held them.
 func (s *Source) look(ctx context.Context) (pending bool, err error) {
+	if s.far {
+		return s.lookFar(ctx)
+	}
 	root, err := s.open()
 	if err != nil {
 		return false, err
 	}
 	defer root.Close()
-	if s.heard.IsZero() {
-		s.heard = s.heardBefore(root)
-	}
 	capped, err := s.list(ctx, root)
 	if err != nil {
 		return false, err
 	}
-	pending = capped
-	names := make([]string, 0, len(s.seen))
-	for name := range s.seen {
-		names = append(names, name)
-	}
-	slices.Sort(names)
+	return s.takeAll(ctx, capped, func(name string) (bool, error) { return s.take(ctx, root, name) })
+}
+
+// takeAll takes the complete files of the last listing, in the order of their names.
+func (s *Source) takeAll(ctx context.Context, capped bool, take func(name string) (ended bool, err error)) (pending bool, err error) {
+	pending, s.waiting = capped, 0
 	var failed []error
 	taken := 0
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(s.seen)) {
+		seen := s.seen[name]
 		if ctx.Err() != nil {
 			break
 		}
-		if !s.seen[name].complete {
-			pending = true
+		if seen.kept && !s.asked {
 			continue
 		}
-		s.heard = s.Ledger.Now()
-		ended, err := s.take(ctx, root, name)
+		if !seen.complete {
+			pending, s.waiting = true, s.waiting+1
+			continue
+		}
+		ended, err := take(name)
+		stuck := !ended && !seen.kept && !errors.Is(err, fs.ErrNotExist)
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // somebody took it away: another replica, or its owner
 			taken++
 		case err != nil:
 			failed = append(failed, fmt.Errorf("file %s: %w", shown(name), err))
-			pending = true
+			pending, s.waiting = true, s.waiting+1
+		case seen.kept && !ended:
+			continue // nothing was heard
 		case !ended:
-			pending = true
+			pending, s.waiting = true, s.waiting+1
 		default:
 			taken++
+			s.ended++
+		}
+		s.hear()
+		if stuck && s.file.Ordered() {
+			break // what comes after it must not overtake it
 		}
 	}
-	err = errors.Join(failed[:min(len(failed), 5)]...)
+	err = errors.Join(failed[:min(len(failed), maxTold)]...)
 	if ctx.Err() == nil && !errors.Is(err, errSessionEnded) { // otherwise it says nothing about the files
 		s.checkStuck(capped, taken)
 	}
@@ -170,7 +188,7 @@ func (s *Source) sight(root *os.Root, e fs.DirEntry, l *listing) {
 	if matches, err := path.Match(s.file.Match, name); e.IsDir() || (!temporary && (err != nil || !matches)) {
 		return
 	}
-	if temporary && len(l.hidden) == maxHidden {
+	if s.isMarker(name) || temporary && len(l.hidden) == maxHidden {
 		return
 	}
 	if !temporary && len(l.seen) == maxNames {
@@ -192,9 +210,17 @@ func (s *Source) sight(root *os.Root, e fs.DirEntry, l *listing) {
 	now := time.Now()
 	before := s.seen[name]
 	if before == nil || !same(before.info, info) {
-		before = &sighting{info: info, since: now, complete: slices.ContainsFunc(s.hidden, func(h fs.FileInfo) bool { return same(h, info) })}
+		before = &sighting{info: info, since: now, complete: s.file.Complete.By != byMarker && slices.ContainsFunc(s.hidden, func(h fs.FileInfo) bool { return same(h, info) })}
 	}
-	before.complete = before.complete || now.Sub(before.since) >= settle
+	switch s.file.Complete.By {
+	case byRename:
+		before.complete = true
+	case byMarker:
+		marker, err := root.Lstat(s.markerOf(name))
+		before.complete = err == nil && marker.Mode().IsRegular() && !older(marker.ModTime(), info.ModTime())
+	default:
+		before.complete = before.complete || now.Sub(before.since) >= s.standing()
+	}
 	l.seen[name] = before
 }
 
@@ -214,34 +240,73 @@ func unfinished(name string) bool {
 	return strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".tmp") || strings.HasSuffix(name, ".part")
 }
 
-// take reads a complete file, or moves it away if it was read before. ended is
-// false while another session reads it.
+// take reads a complete file that lies here, or moves it away if it was read
+// before. ended is false while another session reads it.
 func (s *Source) take(ctx context.Context, root *os.Root, name string) (ended bool, err error) {
 	seen := s.seen[name]
-	d, err := openDrop(root, name)
+	return s.visit(ctx, seen, name, stampOf(seen.info), func(context.Context) (*drop, error) {
+		d, err := openDrop(root, name)
+		if err != nil {
+			return nil, err
+		}
+		if !same(d.info, seen.info) { // it is another file now: the next look sees that
+			d.close()
+			return nil, nil
+		}
+		return d, nil
+	})
+}
+
+// visit reads a file. Its name is leased in the ledger first if it is to be
+// fetched, or if it is to be remembered because it stays where it is.
+func (s *Source) visit(ctx context.Context, seen *sighting, name, stamp string, open func(context.Context) (*drop, error)) (ended bool, err error) {
+	session, err := s.Sessions.Current(ctx)
 	if err != nil {
 		return false, err
 	}
-	defer d.close()
-	if !same(d.info, seen.info) {
-		return false, nil // it is another file now: the next look sees that
+	leased := ledger.FileName{Integration: s.integration, Source: s.source, Name: shown(name), Stamp: stamp}
+	if !s.leases() {
+		leased.Stamp = ""
+	} else {
+		mine, known, err := s.lease(ctx, session, leased)
+		if seen.kept = known; err != nil || known || !mine {
+			return false, err
+		}
 	}
-	if seen.hash == nil {
+	// A fetch takes long: it ends with the session, whose lease another one may have then.
+	under, stop := context.WithCancel(ctx)
+	defer context.AfterFunc(session.Context(), stop)()
+	defer stop()
+	d, err := open(under)
+	if !session.Alive() {
+		err = errors.Join(errSessionEnded, err)
+	}
+	if d != nil {
+		defer d.close()
+	}
+	if d != nil && err == nil {
+		if leased.Stamp != "" {
+			d.leased = &leased
+		}
+		if ended, err = s.taken(ctx, session, d, seen); ended && err == nil {
+			d.forgetSpool()
+		}
+	}
+	if leased.Stamp != "" && (d == nil || d.leased != nil) {
+		s.release(session, leased)
+	}
+	return ended, err
+}
+
+func (s *Source) taken(ctx context.Context, session *ledger.Session, d *drop, seen *sighting) (ended bool, err error) {
+	if seen.hash == nil || d.far != nil {
 		hash, err := d.hash(ctx)
 		if err != nil {
 			return false, err
 		}
 		seen.hash = &hash
 	}
-	return s.taken(ctx, d, *seen.hash)
-}
-
-func (s *Source) taken(ctx context.Context, d *drop, hash [32]byte) (ended bool, err error) {
-	session, err := s.Sessions.Current(ctx)
-	if err != nil {
-		return false, err
-	}
-	f, err := s.claim(ctx, session, d, hash)
+	f, err := s.claim(ctx, session, d, *seen.hash)
 	if err != nil {
 		return false, err
 	}
@@ -250,8 +315,8 @@ func (s *Source) taken(ctx context.Context, d *drop, hash [32]byte) (ended bool,
 	case f.Mine:
 		return s.read(ctx, session, d, f, log)
 	case f.State == stateDone:
-		log.Info("this file was read before; it gives nothing new and is moved away", zap.Int64("rows", f.Rows))
-		return true, s.move(d, doneDir, log)
+		log.Info("this file was read before; it gives nothing new", zap.String("read_as", f.Name), zap.Int64("rows", f.Rows))
+		return true, s.leave(ctx, session, d, f, doneDir, log)
 	default:
 		return false, nil
 	}
@@ -260,8 +325,17 @@ func (s *Source) taken(ctx context.Context, d *drop, hash [32]byte) (ended bool,
 func (s *Source) claim(ctx context.Context, session *ledger.Session, d *drop, hash [32]byte) (ledger.File, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return s.Ledger.TakeFile(ctx, session.ID, ledger.File{Integration: s.integration, Source: s.source, Name: shown(d.name),
-		Size: d.info.Size(), Hash: hash, TrackingID: newTrackingID()})
+	name := shown(d.name)
+	f, err := s.Ledger.TakeFile(ctx, session.ID, s.terms(ledger.File{Integration: s.integration, Source: s.source, Name: name,
+		Size: d.info.Size(), Hash: hash, TrackingID: newTrackingID(), Place: name + " " + d.stamp, Request: s.request}))
+	f.Name = name // as it is called today
+	return f, err
+}
+
+// terms are what the source decides about each of its files.
+func (s *Source) terms(f ledger.File) ledger.File {
+	f.Ordered, f.Snapshot, f.Reports = s.file.Ordered(), s.file.Mode == "snapshot", s.file.Report != nil
+	return f
 }
 
 // shown is a name for logs, headers and the ledger.

@@ -1,6 +1,7 @@
 package file
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -10,7 +11,7 @@ import (
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/pkg/record"
 	"waybill.internal/services/ingest/internal/accept"
-	"waybill.internal/services/ingest/internal/csvrows"
+	"waybill.internal/services/ingest/internal/rows"
 )
 
 const (
@@ -37,14 +38,15 @@ type item struct {
 	arrival ledger.Arrival
 	line    int
 	number  int
-	mark    csvrows.Mark
+	mark    rows.Mark
 }
 
 // chunk is what one transaction accepts: full before a further row could make
 // it larger than its bounds.
 type chunk struct {
-	items []item
-	bytes int
+	items  []item
+	bytes  int
+	offset int64 // bytes of the file read for it
 }
 
 func (c *chunk) add(i item) {
@@ -54,51 +56,40 @@ func (c *chunk) add(i item) {
 
 func (c *chunk) full() bool { return len(c.items) >= chunkRows || c.bytes+maxBody > chunkBytes }
 
-func (c *chunk) clear() {
-	clear(c.items) // the publisher has what it needs
-	c.items, c.bytes = c.items[:0], 0
-}
-
 // whole makes a record of a row that could be read.
-func (r *reading) whole(row csvrows.Row) (item, error) {
-	body, err := row.MarshalJSON()
-	if err != nil {
-		return item{}, err
+func (r *reading) whole(ctx context.Context, row rows.Row) (item, error) {
+	if len(row.Body) > maxBody {
+		f := fault.New(fault.Data, string(rows.RowTooLong), "the row has %d bytes as JSON, at most %d are taken", len(row.Body), maxBody)
+		return r.rejected(ctx, row.Number, row.Line, row.Body, f)
 	}
-	if len(body) > maxBody {
-		f := fault.New(fault.Data, string(csvrows.RowTooLong), "the row has %d bytes as JSON, at most %d are taken", len(body), maxBody)
-		return r.rejected(row.Number, row.Line, body, f)
-	}
-	fields := make(map[string]any, len(row.Columns))
-	for i, column := range row.Columns {
-		fields[column] = row.Values[i]
-	}
-	arrival, err := r.Acceptor.Prepare(r.ctx, accept.Input{Entry: r.entry, Source: r.origin, Body: fields, Raw: body, ContentType: contentType,
-		Headers: r.headers(row.Number, row.Line), FileHash: r.hash, Row: int64(row.Number), TrackingID: r.file.TrackingID})
+	arrival, err := r.Acceptor.Prepare(ctx, accept.Input{Entry: r.entry, Source: r.origin, Body: row.Value, Raw: row.Body, ContentType: contentType,
+		Headers: r.headers(row.Number, row.Line), FileHash: r.identity, Row: int64(row.Number), TrackingID: r.begun.TrackingID})
 	if err != nil {
 		if _, ours := err.(*accept.Unavailable); ours {
 			return item{}, err
 		}
 		f := fault.Of(err)
 		if arrival.ID == (record.ID{}) {
-			return r.rejected(row.Number, row.Line, body, f)
+			return r.rejected(ctx, row.Number, row.Line, row.Body, f)
 		}
 		arrival.Failure = accept.Failure(f) // `invalid: refuse`: nobody waits who could be told
 	}
 	if arrival.Failure != nil {
 		arrival.Failure = placed(arrival.Failure, row.Line)
 	}
+	arrival.Row, arrival.Line = int64(row.Number), int64(row.Line)
 	return item{arrival: arrival, line: row.Line, number: row.Number}, nil
 }
 
-func (r *reading) broken(e *csvrows.RowError) (item, error) {
-	return r.rejected(e.Number, e.Line, e.Raw, fault.New(fault.Data, string(e.Code), "%s", e.Message))
+func (r *reading) broken(ctx context.Context, e *rows.RowError) (item, error) {
+	r.Acceptor.Unread(r.integration, r.source, string(e.Code))
+	return r.rejected(ctx, e.Number, e.Line, e.Raw, fault.New(fault.Data, string(e.Code), "%s", e.Message))
 }
 
 // rejected makes a record of a row that cannot be one: known by the file's
 // content and its number, with what stood there as far as it is kept.
-func (r *reading) rejected(number, line int, raw []byte, f *fault.Error) (item, error) {
-	key, err := r.Ledger.InstallationKey(r.ctx)
+func (r *reading) rejected(ctx context.Context, number, line int, raw []byte, f *fault.Error) (item, error) {
+	key, err := r.Ledger.InstallationKey(ctx)
 	if err != nil {
 		return item{}, err
 	}
@@ -109,16 +100,17 @@ func (r *reading) rejected(number, line int, raw []byte, f *fault.Error) (item, 
 	if err != nil {
 		return item{}, fmt.Errorf("row %d: %w", number, err)
 	}
-	identity := r.hash + ":" + strconv.Itoa(number)
+	identity := r.identity + ":" + strconv.Itoa(number)
 	return item{line: line, number: number, arrival: ledger.Arrival{
 		ID: record.DeriveID(key, r.integration, identity), Integration: r.integration, Source: r.source,
 		Key: identity, EntityKey: identity, Version: r.entry.Version, Failure: placed(accept.Failure(f), line),
-		Payload: ledger.Payload{TrackingID: r.file.TrackingID, ContentType: contentType, Headers: r.headers(number, line), Body: body},
+		Row: int64(number), Line: int64(line),
+		Payload: ledger.Payload{TrackingID: r.begun.TrackingID, ContentType: contentType, Headers: r.headers(number, line), Body: body},
 	}}, nil
 }
 
 func (r *reading) headers(number, line int) map[string]string {
-	return map[string]string{headerName: r.file.Name, headerRow: strconv.Itoa(number), headerLine: strconv.Itoa(line)}
+	return map[string]string{headerName: r.begun.Name, headerRow: strconv.Itoa(number), headerLine: strconv.Itoa(line)}
 }
 
 // placed says in every reason at which line of the file it is.

@@ -7,9 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"go.uber.org/zap"
 
@@ -20,7 +18,8 @@ import (
 	"waybill.internal/pkg/outbox"
 	"waybill.internal/pkg/telemetry"
 	"waybill.internal/services/ingest/internal/accept"
-	"waybill.internal/services/ingest/internal/csvrows"
+	"waybill.internal/services/ingest/internal/formats"
+	"waybill.internal/services/ingest/internal/remote"
 )
 
 const (
@@ -36,7 +35,7 @@ const (
 	failedDir  = "failed"
 )
 
-// Config of New. All fields are required but Root.
+// Config of New. All fields are required but Root and Spool.
 type Config struct {
 	Ledger    *ledger.Ledger
 	Sessions  *ledger.Sessions
@@ -44,31 +43,45 @@ type Config struct {
 	Acceptor  *accept.Acceptor
 	Catalog   *catalog.Catalog
 	Root      string // of relative directories; empty: the working directory
+	Spool     string // holds copies of files that are fetched; empty: below the system's temporary folder
 	Log       *zap.Logger
 	Alert     func(telemetry.Problem)
 	// Count is told how many rows were answered how: received, duplicate or refused.
 	Count func(integration, source, answer string, rows int)
+	// Heard is told that a file is there, whatever becomes of it. Nil: nobody is.
+	Heard func(integration, source string)
+	// Round is told how a look on the schedule goes, by its time. Nil: nobody is.
+	Round func(integration, source string, run time.Time, state telemetry.RunState)
 }
 
-// Source is one watched directory. Run is called once.
+// Source is one place that files come to. Run is called once.
 type Source struct {
 	Config
 	integration string
 	source      string
 	file        *integration.File
-	options     csvrows.Options
+	far         bool // it is no local directory
 	folder      string
 	relative    bool
 	timetable   timetable
+	sink        *sink                   // of reports; nil: there are none
+	requests    chan ledger.FileRequest // of people, at most maxRequests
+	watch       *watcher                // nil: the directory is not watched
 
 	// What Run's goroutine knows.
 	seen      map[string]*sighting // by name, of the last look
 	hidden    []fs.FileInfo        // names not looked at, of the last look
 	strange   map[string]bool      // names refused at the last look, so that each is logged once
-	heard     time.Time            // when the last file was found, by the ledger's clock
 	nominal   time.Time            // of the last scheduled look
+	round     time.Time            // the time of the scheduled look that is next; zero: it is none
 	followUps int
-	idleLooks int // looks in a row that were full and took nothing
+	idleLooks int                 // looks in a row that were full and took nothing
+	pulled    *ledger.FileRequest // the request that ended a nap
+	request   int64               // the one that is carried out, 0: none
+	asked     bool                // ... and files that failed are tried again
+	ended     int                 // files that ended since it began
+	waiting   int                 // files that the last look had to leave
+	last      remote.Entry        // of a web address: what was read last
 }
 
 // New makes a Source for each file source of the catalog. Two that watch the
@@ -85,9 +98,12 @@ func New(c Config) ([]*Source, error) {
 			if err != nil {
 				return nil, err
 			}
-			place := filepath.Join(s.folder, s.file.Match)
+			place := s.folder + "\x00" + s.file.Match
+			if !s.far {
+				place = filepath.Join(s.folder, s.file.Match)
+			}
 			if other := taken[place]; other != nil {
-				return nil, fmt.Errorf("%s and %s both take %s; give one of them another directory or pattern", other.Name(), s.Name(), place)
+				return nil, fmt.Errorf("%s and %s both take %s of %s; give one of them another directory or pattern", other.Name(), s.Name(), s.file.Match, s.folder)
 			}
 			taken[place] = s
 			sources = append(sources, s)
@@ -97,46 +113,60 @@ func New(c Config) ([]*Source, error) {
 }
 
 func newSource(c Config, name string, src *integration.Source) (*Source, error) {
-	s := &Source{Config: c, integration: name, source: src.Name, file: src.File, seen: map[string]*sighting{}, strange: map[string]bool{}}
+	s := &Source{Config: c, integration: name, source: src.Name, file: src.File, far: isFar(src.File.From), seen: map[string]*sighting{}, strange: map[string]bool{},
+		requests: make(chan ledger.FileRequest, maxRequests)}
+	if s.Spool == "" {
+		s.Spool = filepath.Join(os.TempDir(), "waybill-ingest")
+	}
 	s.Log = c.Log.With(zap.String(telemetry.FieldIntegration, name), zap.String(telemetry.FieldSource, src.Name))
-	s.folder = filepath.FromSlash(src.File.From)
-	if s.relative = !filepath.IsAbs(s.folder); s.relative {
-		s.folder = filepath.Join(c.Root, s.folder)
+	if s.folder = src.File.From; !s.far {
+		s.relative = !filepath.IsAbs(filepath.FromSlash(src.File.From))
+		s.folder = s.local(src.File.From)
 	}
 	zone, err := time.LoadLocation(src.File.Timezone)
 	if err != nil {
 		return nil, fmt.Errorf("%s: time zone: %w", s.Name(), err)
 	}
 	s.timetable = timetable{every: src.File.Every, zone: zone}
-	if src.File.Format.CSV == nil {
-		return nil, fmt.Errorf("%s: only csv files can be read", s.Name())
-	}
-	s.options = optionsOf(src.File.Format.CSV)
-	if _, err := csvrows.NewReader(strings.NewReader(""), s.options); err != nil {
+	if err := formats.Check(&src.File.Format); err != nil {
 		return nil, fmt.Errorf("%s: its format cannot be read: %w", s.Name(), err)
 	}
+	if src.File.Report != nil {
+		if s.sink, err = newSink(s); err != nil {
+			return nil, fmt.Errorf("%s: its report: %w", s.Name(), err)
+		}
+	}
 	return s, nil
-}
-
-func optionsOf(c *integration.CSV) csvrows.Options {
-	delimiter, _ := utf8.DecodeRuneInString(c.Delimiter)
-	return csvrows.Options{Delimiter: delimiter, Charset: c.Charset, Header: c.Header, Columns: c.Columns, MaxRowBytes: maxBody}
 }
 
 // Name is unique among the sources.
 func (s *Source) Name() string { return "file " + s.integration + "/" + s.source }
 
-// Run looks into the directory until ctx ends. A chunk that is under way then
-// is still committed; the rest of its file is read by whoever looks next.
+// Run looks until ctx ends. A chunk that is under way then is still committed;
+// the rest of its file is read by whoever looks next.
 func (s *Source) Run(ctx context.Context) error {
+	if s.far {
+		s.clearSpool()
+	} else if s.file.Arrival {
+		s.watch = newWatcher(s.folder, s.Log)
+		defer s.watch.close()
+	}
+	if s.sink != nil {
+		defer s.sink.close()
+	}
 	s.nominal = s.timetable.wall(s.Ledger.Now())
 	for ctx.Err() == nil {
+		s.watch.add(s.Log) // before the look: what comes during it is told
+		s.tellRound(telemetry.RunBegun)
 		pending, err := s.look(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
+			s.tellRound(telemetry.RunFailed)
 			s.troubled(err)
+		} else {
+			s.tellRound(telemetry.RunDone)
 		}
 		if !s.waitForLook(ctx, pending) {
 			return nil
@@ -145,16 +175,20 @@ func (s *Source) Run(ctx context.Context) error {
 	return nil
 }
 
-// waitForLook is false when ctx ended first.
+// waitForLook is false when ctx ended first. Until then it answers requests,
+// and delivers reports.
 func (s *Source) waitForLook(ctx context.Context, pending bool) bool {
 	now := s.Ledger.Now()
 	at, nominal := s.timetable.next(now, s.nominal)
 	scheduled := true
-	if pending && s.followUps < maxFollowUps && (at.IsZero() || at.Sub(now) > settle) {
-		at, scheduled = now.Add(settle), false
+	if follow := s.standing(); pending && s.followUps < maxFollowUps && (at.IsZero() || at.Sub(now) > follow) {
+		at, scheduled = now.Add(follow), false
+	}
+	if s.file.Arrival && (at.IsZero() || at.Sub(now) > sweep) {
+		at, scheduled, s.followUps = now.Add(sweep), false, 0
 	}
 	for {
-		s.checkSilence()
+		s.deliver(ctx)
 		left := at.Sub(s.Ledger.Now())
 		if !at.IsZero() && left <= 0 {
 			break
@@ -162,45 +196,38 @@ func (s *Source) waitForLook(ctx context.Context, pending bool) bool {
 		if at.IsZero() || left > maxDoze {
 			left = maxDoze
 		}
-		if s.file.Expect > 0 && !s.heard.IsZero() {
-			left = min(left, s.heard.Add(s.file.Expect).Sub(s.Ledger.Now()))
-		}
-		if !sleep(ctx, left) {
+		switch s.nap(ctx, left) {
+		case stopped:
 			return false
+		case requested:
+			s.answer(ctx, *s.pulled)
+			continue
+		case changedDir:
+			s.followUps, s.round = 0, time.Time{}
+			return true
 		}
 	}
 	if scheduled {
-		s.nominal, s.followUps = nominal, 0
+		s.nominal, s.followUps, s.round = nominal, 0, at
 	} else {
 		s.followUps++
+		s.round = time.Time{}
 	}
 	return true
 }
 
-// checkSilence tells a person that no file came for as long as the integration
-// expects one, once each such time. What was heard last before this process is
-// read off the folders that files are moved to.
-func (s *Source) checkSilence() {
-	if s.file.Expect == 0 || s.heard.IsZero() || s.Ledger.Now().Sub(s.heard) < s.file.Expect {
-		return
+// tellRound tells how the look goes, if it is one on the schedule.
+func (s *Source) tellRound(state telemetry.RunState) {
+	if s.Round != nil && !s.round.IsZero() {
+		s.Round(s.integration, s.source, s.round, state)
 	}
-	s.heard = s.Ledger.Now()
-	s.Alert(telemetry.Problem{Kind: telemetry.KindSilence, Integration: s.integration, Code: "no_file", Where: s.source,
-		Message: fmt.Sprintf("no file came for %s; ask the partner, and see whether the directory is the one that is written to", s.file.Expect),
-		Repair:  "waybill doctor"})
 }
 
-func (s *Source) heardBefore(root *os.Root) time.Time {
-	heard := time.Time{}
-	for _, dir := range []string{doneDir, failedDir} {
-		if info, err := root.Lstat(dir); err == nil && info.IsDir() && info.ModTime().After(heard) {
-			heard = info.ModTime()
-		}
+// hear tells that the partner has left a file.
+func (s *Source) hear() {
+	if s.Heard != nil {
+		s.Heard(s.integration, s.source)
 	}
-	if now := s.Ledger.Now(); heard.IsZero() || heard.After(now) {
-		return now
-	}
-	return heard
 }
 
 // troubled tells of what kept a file from being read and is not its fault.

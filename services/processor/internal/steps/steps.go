@@ -97,7 +97,7 @@ func (a *run) all(ctx context.Context) error {
 		Integration: a.Record.Integration, Source: a.Record.Source, AcceptedAt: a.Record.AcceptedAt,
 	}}
 	if a.Revalidate {
-		if err := problems("invalid", a.Integration.Validate(body)); err != nil {
+		if err := problems("invalid", a.Integration.ValidateRecord(a.Record.Source, a.Payload.Headers, body)); err != nil {
 			return err
 		}
 	}

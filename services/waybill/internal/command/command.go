@@ -62,12 +62,16 @@ type commands struct {
 	Demo     demoCommand     `cmd:"" help:"Show the whole way of 10,000 records through a bad day."`
 	Check    checkCommand    `cmd:"" help:"Check integration files and say what they do."`
 	Send     sendCommand     `cmd:"" help:"Post signed webhooks, from files or generated."`
+	Trigger  triggerCommand  `cmd:"" help:"Post a provider's event, really signed."`
+	Listen   listenCommand   `cmd:"" help:"Receive webhooks on this machine, verify and forward them."`
 	Simulate simulateCommand `cmd:"" help:"Run a misbehaving third party or partner."`
 	Receipt  receiptCommand  `cmd:"" help:"Show the receipt of a record."`
 	Trace    traceCommand    `cmd:"" help:"Tell the whole story of one record or request."`
 	Tail     tailCommand     `cmd:"" help:"Show what happens to records."`
 	Audit    auditCommand    `cmd:"" help:"Prove that nothing is lost."`
 	Dead     deadCommand     `cmd:"" help:"List, show, requeue or discard what waits for a person."`
+	File     fileCommand     `cmd:"" help:"Pull, list or show the files that partners leave."`
+	Poll     pollCommand     `cmd:"" help:"List polled sources, and poll one now or for a range."`
 	Migrate  migrateCommand  `cmd:"" help:"Bring the ledger's schema up to date."`
 	Doctor   doctorCommand   `cmd:"" help:"Look for what is wrong with the installation."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
