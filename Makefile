@@ -51,6 +51,10 @@ test: setup ## Run all tests on a real Postgres and a real Apache Kafka.
 	@export light="$$(go list $(PACKAGES) | grep -vE '$(HEAVY)' || true)" heavy="$$(go list $(PACKAGES) | grep -E '$(HEAVY)' || true)"; \
 	$(STACK) bash -c 'for part in "-p=2 $$light" "-p=1 $$heavy"; do set -- $$part; if (($$# > 1)); then go test -json -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) "$$@"; fi; done; true' | $(VERDICT)
 
+.PHONY: test-cases
+test-cases: ## Run every file of WAYBILL_CASES through the product's readers and verifiers.
+	@go run ./services/ingest/cmd/cases "$(WAYBILL_CASES)"
+
 .PHONY: race
 race: setup ## Run the tests of all packages with concurrency under the race detector.
 	@packages=$$(go list work | grep -vE '$(RACE_EXCEPT)'); \
@@ -75,6 +79,14 @@ torture: setup ## Kill, pause and wipe real processes under load: SEED=1 MINUTES
 .PHONY: bench
 bench: setup ## Measure CPU, rate, latency and memory; its last line is one JSON object.
 	@go run ./test/bench $(BENCH_ARGS)
+
+.PHONY: bench-files
+bench-files: setup ## Measure files into the ledger beside COPY; BENCH_FILES_ARGS='-size 64MiB' for a quick look.
+	@go run ./test/benchfiles $(BENCH_FILES_ARGS)
+
+.PHONY: schemathesis
+schemathesis: setup ## Let a property-based client hold ingest against its OpenAPI document: SECONDS_EACH=60.
+	@go run ./test/http/schemathesis -seconds $(or $(SECONDS_EACH),60) $(SCHEMATHESIS_ARGS)
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME=30s.

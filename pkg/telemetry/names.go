@@ -7,6 +7,8 @@ type Metric string
 // The metrics, in the order of a record's journey.
 const (
 	Arrivals         Metric = "waybill_arrivals_total"
+	PollRuns         Metric = "waybill_poll_runs_total"
+	PollMissed       Metric = "waybill_poll_missed_total"
 	AcceptSeconds    Metric = "waybill_accept_seconds"
 	CommitBatch      Metric = "waybill_group_commit_items"
 	QueueItems       Metric = "waybill_group_commit_waiting"
@@ -48,6 +50,8 @@ type definition struct {
 func definitions() []definition {
 	return []definition{
 		{Arrivals, counter, "Arrivals by answer: received, duplicate, refused or unavailable.", []string{"integration", "source", "answer"}},
+		{PollRuns, counter, "Runs of polled sources by result: done, or failed and tried again.", []string{"integration", "source", "result"}},
+		{PollMissed, counter, "Webhooks that had not arrived and were found by a poll; source is the webhook's.", []string{"integration", "source"}},
 		{AcceptSeconds, histogram, "From a request's arrival to its receipt.", []string{"integration"}},
 		{CommitBatch, histogram, "Items of one group commit.", []string{"group"}},
 		{QueueItems, gauge, "Items waiting for a group commit.", []string{"group"}},
