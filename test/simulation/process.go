@@ -128,7 +128,7 @@ func (q *process) stop(restart time.Duration) {
 			for i := range q.world.ledger.rows {
 				r := tx.row(i)
 				c := claim{record: i, fence: r.rec.Fence}
-				if begun, ok := q.working[c]; ok && !begun && r.rec.State == record.Processing {
+				if begun, ok := q.working[c]; ok && !begun && r.rec.State == record.Processing && r.rec.Session == s.id { // what an earlier session holds lapses with it
 					tx.move(r, record.Fact{Event: record.GivenBack}, act{by: s.id, asked: c.fence})
 				}
 			}

@@ -36,6 +36,15 @@ func repeat(seed uint64) string {
 	return fmt.Sprintf("repeat it with: go test ./simulation -run TestSeeds -seed %d", seed)
 }
 
+// Seeds that failed once: 30192 let a process that stops give back what an earlier
+// session of its own held.
+func TestSeedsThatFailed(t *testing.T) {
+	t.Parallel()
+	for _, seed := range []uint64{30192} {
+		report(t, simulation.Run(seed, simulation.None, nil))
+	}
+}
+
 func TestSeeds(t *testing.T) {
 	t.Parallel()
 	if *one != 0 {
