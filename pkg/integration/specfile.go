@@ -56,7 +56,7 @@ type Report struct {
 }
 
 // Format is what a file contains; exactly one kind is set. Compression around it
-// (gzip, bzip2, zstd, a zip archive) is recognised by its first bytes.
+// (gzip, bzip2, xz, zstd, a zip archive) is recognised by its first bytes.
 type Format struct {
 	CSV    *CSV    `json:"csv,omitempty" doc:"Separated values: CSV, TSV and the like."`
 	Fixed  *Fixed  `json:"fixed,omitempty" doc:"Lines whose columns have fixed places."`

@@ -62,7 +62,7 @@ type Poll struct {
 	Headers      map[string]string `json:"headers,omitempty" doc:"Headers that are sent; no secrets."`
 	Body         *Field            `json:"body,omitempty" doc:"The JSON body of a POST, made of the same names."`
 	Auth         *Auth             `json:"auth,omitempty" doc:"How we prove who we are."`
-	Items        string            `json:"items" doc:"JSON pointer of the list in the answer, such as /data; empty: the answer is the list."`
+	Items        string            `json:"items" doc:"JSON pointer of the list in the answer, such as /data; without it the answer is the list."`
 	Where        *Expr             `json:"where,omitempty" doc:"Which items are taken: a condition over item, such as item.event != \"ping\"; the others are left out."`
 	Next         Next              `json:"next" doc:"How the next page is found."`
 	Since        *Since            `json:"since,omitempty" doc:"What is asked for: only what changed since the last time."`

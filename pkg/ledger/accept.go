@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -133,7 +135,7 @@ func (l *Ledger) giveUp(ctx context.Context, batches []Batch) {
 
 // insert answers the new arrivals and returns the indexes of the others.
 func (l *Ledger) insert(ctx context.Context, q querier, session int64, arrivals []Arrival, receipts []Receipt) ([]Batch, []int, error) {
-	m := &moves{session: session, now: l.Now()}
+	m := &moves{session: session, now: l.Now(), room: len(arrivals)}
 	args, first := l.newArrivals(m, arrivals, receipts)
 	args["session"] = session
 	batchIDs, topics := make([]pgtype.UUID, len(m.batches)), make([]string, len(m.batches))
@@ -148,45 +150,48 @@ func (l *Ledger) insert(ctx context.Context, q querier, session int64, arrivals 
 	if err != nil {
 		return nil, nil, err
 	}
-	inserted := make(map[record.ID]bool, len(arrivals))
-	_, err = pgx.CollectRows(rows, func(c pgx.CollectableRow) (struct{}, error) {
-		var id pgtype.UUID
-		var seq int64
-		var day int32
-		var now time.Time
-		if err := c.Scan(&id, &seq, &day, &now); err != nil {
-			return struct{}{}, err
-		}
-		i := first[id.Bytes]
-		r := &receipts[i].Record
-		r.Seq, r.Day, r.AcceptedAt, r.Since, r.MovedAt = seq, day, now, now, now
-		if r.Outcome.Number > 0 {
-			r.Outcome.Since = now
-		}
-		inserted[id.Bytes] = true
-		return struct{}{}, nil
-	})
+	inserted, err := readInserted(rows, first, receipts)
 	if err != nil {
 		return nil, nil, err
 	}
 	var known []int
-	for i, a := range arrivals {
-		if !inserted[a.ID] || first[a.ID] != i {
+	for i := range arrivals {
+		if !inserted[i] {
 			known = append(known, i)
 		}
 	}
 	return keepInserted(m.batches, inserted, receipts), known, nil
 }
 
+// readInserted fills in what the insert gave to the receipts of new records, and marks them.
+func readInserted(rows pgx.Rows, first map[[16]byte]int, receipts []Receipt) ([]bool, error) {
+	inserted := make([]bool, len(receipts))
+	var id pgtype.UUID
+	var seq int64
+	var day int32
+	var now time.Time
+	_, err := pgx.ForEachRow(rows, []any{&id, &seq, &day, &now}, func() error {
+		i := first[id.Bytes]
+		r := &receipts[i].Record
+		r.Seq, r.Day, r.AcceptedAt, r.Since, r.MovedAt = seq, day, now, now, now
+		if r.Outcome.Number > 0 {
+			r.Outcome.Since = now
+		}
+		inserted[i] = true
+		return nil
+	})
+	return inserted, err
+}
+
 // keepInserted drops from the batches what was not new, and fills in what the insert gave.
-func keepInserted(batches []Batch, inserted map[record.ID]bool, receipts []Receipt) []Batch {
+func keepInserted(batches []Batch, inserted []bool, receipts []Receipt) []Batch {
 	kept := batches[:0]
 	for _, b := range batches {
 		items := b.Items[:0]
-		for _, item := range b.Items {
-			if inserted[item.Record.ID] {
-				item.Record = receipts[item.Index].Record
-				items = append(items, item)
+		for k := range b.Items {
+			if i := b.Items[k].Index; inserted[i] {
+				items = append(items, b.Items[k])
+				items[len(items)-1].Record = receipts[i].Record
 			}
 		}
 		if b.Items = items; len(items) > 0 {
@@ -207,7 +212,9 @@ func (l *Ledger) newArrivals(m *moves, arrivals []Arrival, receipts []Receipt) (
 	states, classes, codes, messages := make([]string, 0, n), make([]string, 0, n), make([]string, 0, n), make([]string, 0, n)
 	details, outcomeStates := make([]pgtype.Text, 0, n), make([]string, 0, n)
 	contentTypes, headers, bodies, hashes := make([]string, 0, n), make([]string, 0, n), make([][]byte, 0, n), make([][]byte, 0, n)
-	for i, a := range arrivals {
+	detailed := false
+	for i := range arrivals {
+		a := &arrivals[i]
 		if _, seen := first[a.ID]; seen {
 			continue
 		}
@@ -215,25 +222,40 @@ func (l *Ledger) newArrivals(m *moves, arrivals []Arrival, receipts []Receipt) (
 		terms := l.terms(a.Integration)
 		to, batch := a.accepted(m, terms, i)
 		receipts[i].Record = to
-		ids, batches, trackingIDs = append(ids, nullUUID(a.ID)), append(batches, nullUUID(batch)), append(trackingIDs, nullUUID(a.Payload.TrackingID))
+		ids, batches, trackingIDs = append(ids, nullUUID(a.ID)), append(batches, pgtype.UUID{Bytes: batch, Valid: true}), append(trackingIDs, nullUUID(a.Payload.TrackingID))
 		integrations, sources = append(integrations, a.Integration), append(sources, a.Source)
 		keys, entityKeys = append(keys, a.Key), append(entityKeys, a.EntityKey)
 		versions, outcomes = append(versions, a.Version), append(outcomes, int32(to.Outcome.Number))
 		states, classes, codes = append(states, string(to.State)), append(classes, string(to.Failure.Class)), append(codes, to.Failure.Code)
 		messages, details = append(messages, cleanText(to.Failure.Message, maxMessageBytes)), append(details, nullText(to.Failure.Detail))
+		detailed = detailed || details[len(details)-1].Valid
 		outcomeStates, contentTypes = append(outcomeStates, string(to.Outcome.State)), append(contentTypes, cleanText(a.Payload.ContentType, 200))
 		headers, bodies, hashes = append(headers, headerJSON(a.Payload.Headers)), append(bodies, a.Payload.bytes()), append(hashes, a.Payload.hash())
 	}
+	if !detailed {
+		details = nil
+	}
 	return pgx.NamedArgs{
-		"ids": ids, "integrations": integrations, "sources": sources, "keys": keys, "entity_keys": entityKeys, "versions": versions,
-		"states": states, "batches": batches, "classes": classes, "codes": codes, "messages": messages, "details": details,
-		"outcomes": outcomes, "outcome_states": outcomeStates, "tracking_ids": trackingIDs, "content_types": contentTypes,
-		"headers": headers, "bodies": bodies, "hashes": hashes,
+		"ids": ids, "integrations": alike(integrations), "sources": alike(sources), "keys": keys, "entity_keys": entityKeys, "versions": alike(versions),
+		"states": alike(states), "batches": alike(batches), "classes": alike(classes), "codes": alike(codes), "messages": alike(messages), "details": details,
+		"outcomes": alike(outcomes), "outcome_states": alike(outcomeStates), "tracking_ids": alike(trackingIDs), "content_types": alike(contentTypes),
+		"headers": alike(headers), "bodies": bodies, "hashes": hashes,
 	}, first
 }
 
+// alike gives the first value for all if they are equal: such a column costs little on
+// its way and in the statement, and those of a file are mostly such.
+func alike[T comparable](column []T) []T {
+	for i := range column {
+		if column[i] != column[0] {
+			return column
+		}
+	}
+	return column[:min(1, len(column))]
+}
+
 // accepted is the arrival's record, and the batch whose message holds it.
-func (a Arrival) accepted(m *moves, terms Terms, index int) (record.Record, BatchID) {
+func (a *Arrival) accepted(m *moves, terms Terms, index int) (record.Record, BatchID) {
 	fact := record.Fact{Event: record.Accepted}
 	if a.Failure != nil {
 		fact = record.Fact{Event: record.Invalid, Failure: *a.Failure}
@@ -252,10 +274,40 @@ func (a Arrival) accepted(m *moves, terms Terms, index int) (record.Record, Batc
 	return to, batch
 }
 
+// headerJSON is the headers as a JSON object, names in order.
 func headerJSON(h map[string]string) string {
-	if len(h) == 0 {
-		return "{}"
+	names := make([]string, 0, 8) // most have so few that they lie on the stack
+	size := 2
+	for name, value := range h {
+		if !plainText(name, 200) || !plainText(value, 4096) {
+			return cleanHeaderJSON(h)
+		}
+		names = append(names, name)
+		size += len(name) + len(value) + len(`"":"",`)
 	}
+	slices.Sort(names)
+	out := append(make([]byte, 0, size), '{')
+	for i, name := range names {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(append(append(out, '"'), name...), `":"`...)
+		out = append(append(out, h[name]...), '"')
+	}
+	return string(append(out, '}'))
+}
+
+// plainText tells whether s stands in JSON as it is and has at most limit bytes.
+func plainText(s string, limit int) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return len(s) <= limit
+}
+
+func cleanHeaderJSON(h map[string]string) string {
 	clean := make(map[string]string, len(h))
 	for k, v := range h {
 		clean[cleanText(k, 200)] = cleanText(v, 4096)

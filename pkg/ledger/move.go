@@ -72,6 +72,7 @@ type moves struct {
 	now     time.Time
 	list    []move
 	batches []Batch
+	room    int // for so many items a new batch has room at once
 }
 
 // step asks record.Step about one locked row; false: the fact is not true of it any more.
@@ -107,7 +108,7 @@ func (m *moves) post(topic string, item Item) BatchID {
 			return b.ID
 		}
 	}
-	b := Batch{ID: newBatchID(), Topic: topic, Due: item.Due, Items: []Item{item}}
+	b := Batch{ID: newBatchID(), Topic: topic, Due: item.Due, Items: append(make([]Item, 0, min(m.room, MaxBatch)), item)}
 	m.batches = append(m.batches, b)
 	return b.ID
 }

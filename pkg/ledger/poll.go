@@ -55,8 +55,8 @@ func (l *Ledger) EnsurePoll(ctx context.Context, integration, source string) err
 
 // TakePoll leases the source to the session if something of it is due and no
 // other live session has it; false otherwise. The regular run comes before
-// requests, and these in their order.
-func (l *Ledger) TakePoll(ctx context.Context, session int64, integration, source string) (Poll, bool, error) {
+// requests, unless rangeFirst, and these in their order.
+func (l *Ledger) TakePoll(ctx context.Context, session int64, integration, source string, rangeFirst bool) (Poll, bool, error) {
 	p := Poll{Integration: integration, Source: source}
 	args := pgx.NamedArgs{"integration": integration, "source": source, "session": session, "lapse": SessionLapse}
 	act := fmt.Sprintf("take the poll %s/%s", integration, source)
@@ -72,11 +72,14 @@ func (l *Ledger) TakePoll(ctx context.Context, session int64, integration, sourc
 		return p, false, err
 	}
 	l.observe(p.Now)
-	if !due { // the lease keeps others from its requests
+	if !due || rangeFirst { // the lease keeps others from its requests
 		err = l.pool.QueryRow(ctx, l.queries["open_poll_request"], args).Scan(&p.Request, &p.Since, &p.Until, &mark, &p.Failures)
 	}
-	if errors.Is(err, pgx.ErrNoRows) { // it ended meanwhile
-		return p, false, l.execute(ctx, act, "free_poll", args)
+	if errors.Is(err, pgx.ErrNoRows) {
+		if !due { // it ended meanwhile
+			return p, false, l.execute(ctx, act, "free_poll", args)
+		}
+		err = nil
 	}
 	p.Mark = []byte(mark)
 	return p, err == nil, err
@@ -138,7 +141,7 @@ func (l *Ledger) movePoll(ctx context.Context, tx pgx.Tx, p Poll, polled Polled,
 	if p.Request != 0 {
 		query, args["id"] = "move_poll_request", p.Request
 	} else {
-		args["integration"], args["source"], args["begin"] = p.Integration, p.Source, polled.Begin
+		args["integration"], args["source"], args["begin"], args["taken"] = p.Integration, p.Source, polled.Begin, p.Now
 	}
 	tag, err := tx.Exec(ctx, l.queries[query], args)
 	if err == nil && tag.RowsAffected() != 1 {
@@ -147,8 +150,10 @@ func (l *Ledger) movePoll(ctx context.Context, tx pgx.Tx, p Poll, polled Polled,
 	return err
 }
 
-// EndPoll gives the source back and says when it is taken up again. After a
-// request's part the regular run's own time stands as it was.
+// EndPoll gives the source back and says when it is taken up again: at once if
+// HurryPoll was called after the run had begun, for it may have read too early what
+// the person waits for. After a request's part the regular run's own time stands as
+// it was.
 func (l *Ledger) EndPoll(ctx context.Context, session int64, p Poll, end PollEnd) error {
 	act := "end the poll " + p.Integration + "/" + p.Source
 	mark := pgtype.Text{}
@@ -203,8 +208,8 @@ func (l *Ledger) RequestPoll(ctx context.Context, integration, source string, si
 	return id, nil
 }
 
-// HurryPoll makes the regular run due now; it returns the ledger's time, or
-// ErrNotFound when no ingest has ever had this source.
+// HurryPoll makes the regular run due now, once more if one is under way; it returns
+// the ledger's time, or ErrNotFound when no ingest has ever had this source.
 func (l *Ledger) HurryPoll(ctx context.Context, integration, source string) (time.Time, error) {
 	var now time.Time
 	err := l.pool.QueryRow(ctx, l.queries["hurry_poll"], pgx.NamedArgs{"integration": integration, "source": source}).Scan(&now)

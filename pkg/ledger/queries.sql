@@ -6,8 +6,17 @@
 -- seq is given in arrival order, but rows are inserted in id order: two calls that bring the same
 -- keys in a different order would wait for each other in a circle. The hashed IN keeps the work
 -- linear in the batch; IS TRUE keeps the planner from turning it into a nested loop over the batch.
+-- A column in which all rows are equal comes as an array of one, which unnest pads with NULL; no column
+-- that may come so has a NULL of its own: no batch is all zeros, and a detail comes in full or nowhere.
 WITH arrived AS MATERIALIZED (
-    SELECT nextval('record_seq') AS seq, a.* FROM unnest(
+    SELECT nextval('record_seq') AS seq, a.id, coalesce(a.integration, (@integrations::text[])[1]) AS integration, coalesce(a.source, (@sources::text[])[1]) AS source,
+        a.key, a.entity_key, coalesce(a.version, (@versions::bigint[])[1]) AS version, coalesce(a.state, (@states::text[])[1]) AS state,
+        nullif(coalesce(a.batch, (@batches::uuid[])[1]), '00000000-0000-0000-0000-000000000000') AS batch,
+        coalesce(a.class, (@classes::text[])[1]) AS class, coalesce(a.code, (@codes::text[])[1]) AS code, coalesce(a.message, (@messages::text[])[1]) AS message, a.detail,
+        coalesce(a.outcome, (@outcomes::int[])[1]) AS outcome, coalesce(a.outcome_state, (@outcome_states::text[])[1]) AS outcome_state,
+        coalesce(a.tracking_id, (@tracking_ids::uuid[])[1]) AS tracking_id, coalesce(a.content_type, (@content_types::text[])[1]) AS content_type,
+        coalesce(a.headers, (@headers::text[])[1]) AS headers, a.body, a.hash
+    FROM unnest(
         @ids::uuid[], @integrations::text[], @sources::text[], @keys::text[], @entity_keys::text[], @versions::bigint[],
         @states::text[], @batches::uuid[], @classes::text[], @codes::text[], @messages::text[], @details::text[],
         @outcomes::int[], @outcome_states::text[],
@@ -490,7 +499,7 @@ SELECT now() FROM poll WHERE integration = @integration AND source = @source AND
 
 -- name: move_poll
 UPDATE poll SET mark = @mark::json,
-    started_at = CASE WHEN @begin THEN now() ELSE started_at END, ended_at = CASE WHEN @begin THEN NULL ELSE ended_at END,
+    started_at = CASE WHEN @begin THEN @taken ELSE started_at END, ended_at = CASE WHEN @begin THEN NULL ELSE ended_at END,
     pages = CASE WHEN @begin THEN 0 ELSE pages END + @pages, items = CASE WHEN @begin THEN 0 ELSE items END + @items,
     received = CASE WHEN @begin THEN 0 ELSE received END + @received, rejected = CASE WHEN @begin THEN 0 ELSE rejected END + @rejected,
     duplicates = CASE WHEN @begin THEN 0 ELSE duplicates END + @duplicates
@@ -502,7 +511,10 @@ UPDATE poll_request SET mark = @mark::json, started_at = coalesce(started_at, no
 WHERE id = @id AND state = 'open';
 
 -- name: end_poll
-UPDATE poll SET session = 0, mark = coalesce(@mark::text::json, mark), next_at = now() + @wait::interval, failures = @failures, error = @error,
+-- A run that was asked for after this one had begun is due when this one has ended; failures wait all the same.
+UPDATE poll SET session = 0, mark = coalesce(@mark::text::json, mark), failures = @failures, error = @error,
+    next_at = now() + CASE WHEN hurried_at IS NOT NULL AND @failures = 0 AND (NOT @ended OR started_at < hurried_at) THEN '0' ELSE @wait::interval END,
+    hurried_at = CASE WHEN @ended AND started_at >= hurried_at THEN NULL ELSE hurried_at END,
     reached = coalesce(@reached, reached), ended_at = CASE WHEN @ended THEN now() ELSE ended_at END
 WHERE integration = @integration AND source = @source AND session = @session;
 
@@ -519,7 +531,7 @@ INSERT INTO poll_request (integration, source, since, until, actor)
 VALUES (@integration, @source, @since, coalesce(@until, now()), @actor) RETURNING id;
 
 -- name: hurry_poll
-UPDATE poll SET next_at = least(next_at, now()), failures = 0 WHERE integration = @integration AND source = @source
+UPDATE poll SET next_at = least(next_at, now()), failures = 0, hurried_at = now() WHERE integration = @integration AND source = @source
 RETURNING now();
 
 -- name: poll_request_by_id

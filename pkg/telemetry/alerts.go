@@ -31,7 +31,10 @@ const (
 	KindUnaccounted        Kind = "unaccounted"
 	KindIntegrationInvalid Kind = "integration_invalid"
 	KindSilence            Kind = "silence"
-	KindPart               Kind = "part" // a part of a process failed or hangs
+	KindUnproven           Kind = "unproven"        // many signatures of a source that fit no secret: was it rotated?
+	KindDrift              Kind = "format_changed"  // a sudden share of a source's arrivals is rejected
+	KindMissedWebhooks     Kind = "missed_webhooks" // a poll found events that never arrived
+	KindPart               Kind = "part"            // a part of a process failed or hangs
 	KindTooMany            Kind = "too_many_problems"
 )
 
@@ -173,6 +176,23 @@ func (a *Alerts) take(t *tracked) Problem {
 	p := t.latest
 	p.Count, t.count, t.sent = t.count, 0, a.now()
 	return p
+}
+
+// Resolved says that a problem is over, with p.Message, in the same group as its
+// alerts; the next occurrence is sent at once again. It does not block on the network.
+func (a *Alerts) Resolved(p Problem) {
+	if a == nil {
+		return
+	}
+	p = p.bounded()
+	a.mu.Lock()
+	delete(a.problems, p.fingerprint())
+	a.mu.Unlock()
+	a.log.Info("problem resolved", zap.String(FieldKind, string(p.Kind)), zap.String(FieldIntegration, p.Integration), zap.String(FieldCode, p.Code),
+		zap.String(FieldWhere, p.Where), zap.String(FieldReason, p.Message))
+	if a.client != nil {
+		a.client.CaptureEvent(resolutionOf(p), nil, nil)
+	}
 }
 
 func (a *Alerts) sweep() {

@@ -27,6 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type event struct {
 	Message     string                    `json:"message"`
+	Level       string                    `json:"level"`
 	Fingerprint []string                  `json:"fingerprint"`
 	Tags        map[string]string         `json:"tags"`
 	Contexts    map[string]map[string]any `json:"contexts"`
@@ -45,9 +46,10 @@ type event struct {
 // and a payload line.
 type receiver struct {
 	*httptest.Server
-	mu     sync.Mutex
-	raw    bytes.Buffer
-	events []event
+	mu       sync.Mutex
+	raw      bytes.Buffer
+	events   []event
+	checkIns []checkIn
 }
 
 func newReceiver(t *testing.T) *receiver {
@@ -84,6 +86,14 @@ func (r *receiver) take(t *testing.T, req *http.Request) {
 		if err := json.Unmarshal(lines.Bytes(), &header); err != nil || !lines.Scan() {
 			t.Errorf("item header %q: %v", lines.Text(), err)
 			return
+		}
+		if header.Type == "check_in" {
+			var c checkIn
+			if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
+				t.Error(err)
+			}
+			r.checkIns = append(r.checkIns, c)
+			continue
 		}
 		if header.Type != "event" {
 			t.Errorf("an item of type %q", header.Type)

@@ -45,6 +45,12 @@ func eventOf(p Problem) *sentry.Event {
 	return e
 }
 
+func resolutionOf(p Problem) *sentry.Event {
+	e := eventOf(p)
+	e.Level, e.Message = sentry.LevelInfo, "resolved: "+title(p)
+	return e
+}
+
 func title(p Problem) string {
 	parts := []string{string(p.Kind)}
 	for _, s := range []string{p.Integration, p.Where, p.Code} {

@@ -25,7 +25,7 @@ import (
 // search_path names one empty schema, which nobody else uses.
 func Run(t *testing.T, open func(testing.TB) string) {
 	for _, group := range [][]promise{schemaPromises(), acceptPromises(), workPromises(), outboxPromises(), waitPromises(), peoplePromises(),
-		sessionPromises(), filePromises(), snapshotPromises(), pollPromises(), findPromises(), listPromises(), auditPromises(), planPromises()} {
+		sessionPromises(), filePromises(), snapshotPromises(), pollPromises(), sourcePromises(), findPromises(), listPromises(), auditPromises(), planPromises()} {
 		for _, p := range group {
 			t.Run(p.name, func(t *testing.T) {
 				t.Parallel()

@@ -12,13 +12,15 @@ func pollPromises() []promise {
 		{name: "a poll's mark moves with its records", test: pollMark},
 		{name: "a poll is leased to one session", test: pollLease},
 		{name: "a range is polled beside the regular runs", test: pollRange},
+		{name: "a range waits for one regular run at most", test: pollTurns},
+		{name: "a run asked for while one is under way is made", test: pollHurried},
 		{name: "a copy from another source is no conflict", test: pollCopies},
 	}
 }
 
 func (f *fixture) takePoll(session int64) (ledger.Poll, bool) {
 	f.Helper()
-	p, taken, err := f.l.TakePoll(f.Context(), session, shop, "poll")
+	p, taken, err := f.l.TakePoll(f.Context(), session, shop, "poll", false)
 	f.must(err)
 	return p, taken
 }
@@ -58,6 +60,53 @@ func pollMark(f *fixture) {
 	if _, err := f.l.HurryPoll(f.Context(), mute, "poll"); !errors.Is(err, ledger.ErrNotFound) {
 		f.Errorf("hurrying what is not there: %v", err)
 	}
+}
+
+func pollTurns(f *fixture) {
+	session := f.session()
+	f.must(f.l.EnsurePoll(f.Context(), shop, "poll"))
+	p, taken, err := f.l.TakePoll(f.Context(), session, shop, "poll", true)
+	f.must(err)
+	f.expect("no range waits", say(taken, p.Request), "true 0")
+	f.must(f.l.EndPoll(f.Context(), session, p, ledger.PollEnd{Ended: true})) // due again at once
+	id, err := f.l.RequestPoll(f.Context(), shop, "poll", time.Unix(1, 0), time.Unix(2, 0), "test")
+	f.must(err)
+	p, taken, err = f.l.TakePoll(f.Context(), session, shop, "poll", true)
+	f.must(err)
+	f.expect("the range, though the regular run is due", say(taken, p.Request == id), "true true")
+	f.must(f.l.EndPoll(f.Context(), session, p, ledger.PollEnd{}))
+	p, taken = f.takePoll(session)
+	f.expect("the regular run, though the range waits", say(taken, p.Request), "true 0")
+}
+
+func pollHurried(f *fixture) {
+	session := f.session()
+	f.must(f.l.EnsurePoll(f.Context(), shop, "poll"))
+	run := func(begin, hurry bool, end ledger.PollEnd) {
+		p, taken := f.takePoll(session)
+		f.expect("taken", taken, true)
+		if begin {
+			_, _, err := f.l.AcceptPolled(f.Context(), session, p, ledger.Polled{Mark: 1, Begin: true, Pages: 1}, nil)
+			f.must(err)
+		}
+		if hurry {
+			_, err := f.l.HurryPoll(f.Context(), shop, "poll")
+			f.must(err)
+		}
+		end.Wait = time.Hour
+		f.must(f.l.EndPoll(f.Context(), session, p, end))
+	}
+	const due = `SELECT next_at <= now() FROM poll`
+	run(true, true, ledger.PollEnd{})
+	f.expect("after a part of the run that was under way", one[bool](f, due), true)
+	run(false, false, ledger.PollEnd{Ended: true})
+	f.expect("after its end", one[bool](f, due), true)
+	run(true, false, ledger.PollEnd{Ended: true})
+	f.expect("after the run that was asked for", one[bool](f, due), false)
+	_, err := f.l.HurryPoll(f.Context(), shop, "poll")
+	f.must(err)
+	run(true, true, ledger.PollEnd{Failures: 1, Error: "answered 500"})
+	f.expect("after a failure, which waits", one[bool](f, due), false)
 }
 
 func pollLease(f *fixture) {

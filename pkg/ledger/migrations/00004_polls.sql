@@ -13,6 +13,7 @@ CREATE TABLE poll (
     failures    integer     NOT NULL DEFAULT 0,     -- in a row
     error       text        NOT NULL DEFAULT '',    -- of the last try, empty if it went well
     reached     timestamptz,                        -- what changed before it is known, by the partner's clock
+    hurried_at  timestamptz,                        -- a person asked for a run then, and none has begun since that has ended
     -- The last run, or the one that is under way.
     started_at  timestamptz,
     ended_at    timestamptz,

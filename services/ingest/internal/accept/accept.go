@@ -40,7 +40,7 @@ type Acceptor struct {
 	sessions  *ledger.Sessions
 	publisher *outbox.Publisher
 	log       *zap.Logger
-	arrivals  *groupcommit.Group[ledger.Arrival, ledger.Receipt]
+	arrivals  *groupcommit.Group[handed, stored]
 	refusals  *groupcommit.Group[ledger.Interaction, struct{}]
 	seen      Seen
 }
@@ -61,8 +61,8 @@ func (a *Acceptor) Unread(from, source, code string) {
 func New(l *ledger.Ledger, s *ledger.Sessions, p *outbox.Publisher, log *zap.Logger) (*Acceptor, error) {
 	a := &Acceptor{ledger: l, sessions: s, publisher: p, log: log, seen: func(string, string, any, []integration.Problem) {}}
 	var err error
-	a.arrivals, err = groupcommit.New(groupcommit.Config[ledger.Arrival, ledger.Receipt]{
-		Commit: a.commit, Size: arrivalSize,
+	a.arrivals, err = groupcommit.New(groupcommit.Config[handed, stored]{
+		Commit: inLine(a.commit), Size: func(h handed) int { return arrivalSize(h.arrival) },
 		MaxItems: maxItems, MaxBytes: maxBytes, QueueItems: queueItems, QueueBytes: queueBytes, CommitTimeout: commitTimeout,
 	})
 	if err != nil {
@@ -142,44 +142,11 @@ func (u *Unavailable) Unwrap() error { return u.Err }
 func (a *Acceptor) Accept(ctx context.Context, arrival ledger.Arrival) (ledger.Receipt, error) {
 	if planted.AnswerBeforeCommit { // the commit will surely come
 		r := record.Record{ID: arrival.ID, Integration: arrival.Integration, State: record.Queued, Fence: 1, AcceptedAt: a.ledger.Now()}
-		return ledger.Receipt{Record: r}, a.arrivals.Submit(arrival, func(ledger.Receipt, error) {})
+		return ledger.Receipt{Record: r}, a.arrivals.Submit(handed{arrival: arrival}, func(stored, error) {})
 	}
-	receipt, err := a.arrivals.Do(ctx, arrival)
-	return receipt, told(err)
+	got, err := a.arrivals.Do(ctx, handed{arrival: arrival})
+	return got.receipt, told(err)
 }
-
-// AcceptAll is Accept for arrivals that came together: they are handed in in their
-// order, share transactions as they fit, and each has its own receipt or error.
-func (a *Acceptor) AcceptAll(ctx context.Context, arrivals []ledger.Arrival) ([]ledger.Receipt, []error) {
-	type answer struct {
-		index   int
-		receipt ledger.Receipt
-		err     error
-	}
-	receipts, failures := make([]ledger.Receipt, len(arrivals)), make([]error, len(arrivals))
-	answers := make(chan answer, len(arrivals)) // room for all, so that a worker never waits for a caller that left
-	waiting := 0
-	for i := range arrivals {
-		failures[i] = &Unavailable{errUnanswered}
-		err := a.arrivals.Submit(arrivals[i], func(r ledger.Receipt, err error) { answers <- answer{i, r, err} })
-		if err != nil {
-			failures[i] = told(err)
-			continue
-		}
-		waiting++
-	}
-	for ; waiting > 0; waiting-- {
-		select {
-		case got := <-answers:
-			receipts[got.index], failures[got.index] = got.receipt, told(got.err)
-		case <-ctx.Done():
-			return receipts, failures
-		}
-	}
-	return receipts, failures
-}
-
-var errUnanswered = errors.New("whether it is committed is not known yet")
 
 // told makes of a commit's error what Accept promises.
 func told(err error) error {

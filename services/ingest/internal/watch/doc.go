@@ -4,7 +4,7 @@
 //
 //	w := watch.New(watch.Config{...})
 //	w.Count, w.Seen, w.Unproven, w.Heard            // sources tell what they see: in memory, no waiting
-//	part.Run = w.Pausable("orders/file", files.Run) // runs only while the source is not paused
+//	part.Run = w.Pausable("orders", "file", f.Run)  // runs only while the source is not paused
 //	w.Paused("orders", "webhook")                   // for those that cannot be stopped
 //	go w.Run(ctx)                                   // notes, judges, until ctx ends
 //

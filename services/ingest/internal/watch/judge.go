@@ -127,13 +127,13 @@ func (a about) secret(s *ledger.SourceState) *verdict {
 			return nil // it was told
 		}
 		s.UnprovenSince = nil
-		return &verdict{a.problem(telemetry.KindSignatures, fault.Credentials, "wrong_signatures", fmt.Sprintf("a secret of %s fits again", a.name)), true}
+		return &verdict{a.problem(telemetry.KindUnproven, fault.Credentials, "fits_no_key", fmt.Sprintf("a secret of %s fits again", a.name)), true}
 	}
 	if s.Unproven < MaxUnproven {
 		return nil
 	}
-	s.UnprovenSince = &s.Now
-	return &verdict{problem: a.problem(telemetry.KindSignatures, fault.Credentials, "wrong_signatures", fmt.Sprintf(
+	s.UnprovenSince = ptr(s.Now)
+	return &verdict{problem: a.problem(telemetry.KindUnproven, fault.Credentials, "fits_no_key", fmt.Sprintf(
 		"was the secret rotated? %d requests to %s (%s) within %s had a signature that fits no secret, and none has fitted since. %s. Set the partner's new secret in one of these variables, or list another one in verify.secrets; what was refused comes again only if the partner repeats it",
 		s.Unproven, a.name, a.scheme, rounded(Burst), a.lastUses(s.Secrets)))}
 }
@@ -164,7 +164,7 @@ func (a about) drift(s *ledger.SourceState) *verdict {
 	if s.Arrivals < DriftArrivals || share < DriftShare || s.UsualArrivals < DriftArrivals || usual >= UsualShare {
 		return nil
 	}
-	s.DriftSince = &s.Now
+	s.DriftSince = ptr(s.Now)
 	return &verdict{problem: a.problem(telemetry.KindDrift, fault.Data, "format_changed", fmt.Sprintf("did their format change? %.0f %% of %d arrivals of %s were rejected within %s, before %.1f %%. %s",
 		100*share, s.Arrivals, a.name, rounded(Recent), 100*usual, explain(readFields(s.Fields), s.Now)))}
 }

@@ -72,6 +72,7 @@ type commands struct {
 	Dead     deadCommand     `cmd:"" help:"List, show, requeue or discard what waits for a person."`
 	File     fileCommand     `cmd:"" help:"Pull, list or show the files that partners leave."`
 	Poll     pollCommand     `cmd:"" help:"List polled sources, and poll one now or for a range."`
+	Source   sourceCommand   `cmd:"" help:"List, test, pause and resume sources."`
 	Migrate  migrateCommand  `cmd:"" help:"Bring the ledger's schema up to date."`
 	Doctor   doctorCommand   `cmd:"" help:"Look for what is wrong with the installation."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`

@@ -92,6 +92,9 @@ func (c filePullCommand) ask(in *invocation, b *book, actor string) (int64, erro
 		}
 		return 0, problem(fmt.Errorf("%s has no file source %q; its file sources: %s", integration, source, cmp.Or(strings.Join(names, ", "), "none")))
 	}
+	if err := b.running(in.ctx, ledger.SourceName{Integration: integration, Source: source}); err != nil {
+		return 0, err
+	}
 	return b.AskFiles(in.ctx, integration, source, actor)
 }
 

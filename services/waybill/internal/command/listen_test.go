@@ -163,6 +163,36 @@ func TestListenOfProviders(t *testing.T) {
 	}
 }
 
+// TestSameIDIsSameEvent: whatever the time, the body and what names the event are the same.
+func TestSameIDIsSameEvent(t *testing.T) {
+	t.Parallel()
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, event := range [][2]string{{"standard-webhooks", "order.created"}, {"stripe", "invoice.paid"}, {"shopify", "orders/create"}, {"woocommerce", "order.created"}} {
+		type sent struct {
+			EventID string `json:"event_id"`
+			Body    string `json:"body"`
+		}
+		seen := map[sent]bool{}
+		for n := range 2 {
+			var out, errs bytes.Buffer
+			at := func() time.Time { return time.Date(2026, 5, 1+n, 0, 0, 0, 0, time.UTC) }
+			code := command.Main(t.Context(), []string{"trigger", event[0], event[1], "--json", "--dry-run", "--id", "abc", "--secret", secret, "--to", "http://127.0.0.1:1/in"},
+				command.Surroundings{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Now: at, Lookup: func(string) (string, bool) { return "", false }})
+			var s sent
+			if err := json.Unmarshal(out.Bytes(), &s); code != 0 || err != nil || s.EventID == "" {
+				t.Fatalf("%s: %d %v %s %s", event[0], code, err, out.String(), errs.String())
+			}
+			seen[s] = true
+		}
+		if len(seen) != 1 {
+			t.Errorf("%s: one id makes two events: %v", event[0], seen)
+		}
+	}
+}
+
 func TestListenBoundsBodies(t *testing.T) {
 	t.Parallel()
 	l := listen(t, t.TempDir())
@@ -210,6 +240,7 @@ process: {steps: [{map: {no: body.no}}, {upsert: {table: orders, key: [no]}}]}
 		{"trigger github fork --source tea/hub", 2, []string{"issues, ping, push"}},
 		{"trigger github push", 2, []string{"--to must be an address"}},
 		{"trigger github push --to http://127.0.0.1:1", 2, []string{"--secret is needed"}},
+		{`trigger github push --source tea/hub --dry-run --id a"b`, 2, []string{"--id: letters"}},
 		{"trigger github", 2, []string{"name a provider and an event"}},
 		{"trigger nobody push --to http://127.0.0.1:1", 2, []string{"no provider"}},
 		{"trigger github push --source tea/hub --to http://127.0.0.1:1", 3, []string{"whether it was accepted is unknown"}},

@@ -137,6 +137,9 @@ func (c pollRunCommand) Run(in *invocation) error {
 	if err != nil {
 		return err
 	}
+	if err := b.running(in.ctx, ledger.SourceName{Integration: name, Source: source}); err != nil {
+		return err
+	}
 	if c.Since == "" {
 		return c.now(in, b, name, source)
 	}
@@ -314,7 +317,8 @@ func (c pollRunCommand) now(in *invocation, b *book, name, source string) error 
 		if v.State == "failing" {
 			return problem(fmt.Errorf("%s failed, and is tried again by itself: %s", c.Poll, v.Error))
 		}
-		if v.EndedAt != nil && v.EndedAt.After(asked) && v.State == "waiting" {
+		// One that was under way may have passed what the person waits for: the next follows it.
+		if v.StartedAt != nil && !v.StartedAt.Before(asked) && v.EndedAt != nil && v.State == "waiting" {
 			return in.print(v, func(w io.Writer) { writePolls(w, []pollView{v}, b.Now()) })
 		}
 		if err := pause(ctx, pollWatch); err != nil {

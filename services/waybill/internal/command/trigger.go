@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -24,8 +25,11 @@ import (
 	"waybill.internal/services/waybill/internal/sample"
 )
 
-// triggerIDBytes of a sample's id: 24 digits.
-const triggerIDBytes = 12
+const (
+	triggerIDBytes = 12 // of a sample's id: 24 digits
+	sampleID       = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+	maxSampleID    = 64
+)
 
 type triggerCommand struct {
 	Provider string `arg:"" optional:"" help:"Whose event, such as stripe; --list shows all."`
@@ -57,6 +61,9 @@ func (c triggerCommand) Run(in *invocation) error {
 	if c.Provider == "" || c.Event == "" {
 		return usage("name a provider and an event, such as stripe payment_intent.succeeded; waybill trigger --list shows them")
 	}
+	if strings.ContainsFunc(c.ID, func(r rune) bool { return !strings.ContainsRune(sampleID, r) }) || len(c.ID) > maxSampleID {
+		return usage("--id: letters, digits, . _ and -, at most %d of them; it becomes a part of names in the body and of headers", maxSampleID)
+	}
 	config, to, err := c.config(in)
 	if err != nil {
 		return err
@@ -70,7 +77,9 @@ func (c triggerCommand) Run(in *invocation) error {
 		}
 		fresh.ID = hex.EncodeToString(raw)
 	} else {
-		// The same id again must be the same event, with providers that use UUIDs too.
+		// The same id again must be the same event, to the byte: another body under a known
+		// id is a conflict. Only what is signed is of now.
+		fresh.At = time.Date(2026, time.January, 1, 12, 0, 0, 0, time.UTC)
 		fresh.UUID = uuid.NewSHA1(uuid.NameSpaceOID, []byte(c.ID)).String()
 	}
 	r, err := sample.New(c.Provider, c.Event, to, fresh)
