@@ -3,6 +3,7 @@ package outbox
 import (
 	"encoding/json"
 	"strings"
+	"unicode/utf8"
 
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/pkg/record"
@@ -79,7 +80,15 @@ func cleanHeaders(headers map[string]string) (cleaned map[string]string, fit boo
 	if len(headers) > maxHeaders {
 		return nil, false
 	}
-	size := 0
+	size, valid := 0, true
+	for name, value := range headers {
+		size += len(name) + len(value)
+		valid = valid && utf8.ValidString(name) && utf8.ValidString(value)
+	}
+	if valid { // as nearly all are: they are only read
+		return headers, size <= maxHeaderBytes
+	}
+	size = 0
 	cleaned = make(map[string]string, len(headers))
 	for name, value := range headers {
 		name, value = clean(name), clean(value)

@@ -21,11 +21,16 @@ const (
 	maxFormFields    = 1000
 	maxFormPartBytes = 1 << 20
 	maxAdyenItems    = 100
+	// maxDecoded bounds the JSON that is looked into, much of it before anything is proven.
+	maxDecoded = 1 << 20
 )
 
 // decodeBody reads JSON as maps, so that names are compared exactly. A repeated
 // name or broken UTF-8 is found by the stricter decoder that makes the record.
 func decodeBody(raw []byte) (any, bool) {
+	if len(raw) > maxDecoded {
+		return nil, false
+	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	var value any

@@ -56,7 +56,7 @@
 // gitlab's signing token, stripe and square and paddle and zoom (in the signed body),
 // slack's event_id, sendgrid's sg_event_id and adyen's pspReference:eventCode:success.
 // It is only a header or an unsigned part with github (X-GitHub-Delivery), shopify
-// (X-Shopify-Webhook-Id), gitlab's token, bitbucket (X-Request-UUID), gitea
+// (X-Shopify-Event-Id with topic and the body's digest), gitlab's token, bitbucket (X-Request-UUID), gitea
 // (X-Gitea-Delivery), woocommerce (X-WC-Webhook-Delivery-ID), twilio
 // (I-Twilio-Idempotency-Token) and mailgun (event-data.id): who repeats a captured
 // request with another id makes another record of it. Where that matters, name an

@@ -31,11 +31,13 @@ func EventID(c Config, r Request) string {
 	case Bitbucket:
 		return first(r.Header, "X-Request-UUID", "X-Request-Id")
 	case Shopify:
-		// One event id goes to webhooks of several topics.
-		if id := first(r.Header, "X-Shopify-Webhook-Id", "Shopify-Webhook-Id"); id != "" {
+		// Duplicates share their event's id, and so do the webhooks of several topics and
+		// things that one act of the merchant brings about: what is no duplicate differs in
+		// its topic or its body. The newer deliveries are told apart by their own id.
+		if id := with(r.Header.Get("X-Shopify-Event-Id"), r.Header.Get("X-Shopify-Topic"), bodyDigest(r.Body)); id != "" {
 			return id
 		}
-		return with(first(r.Header, "X-Shopify-Event-Id", "Shopify-Event-Id"), first(r.Header, "X-Shopify-Topic", "Shopify-Topic"))
+		return first(r.Header, "Shopify-Webhook-Id", "X-Shopify-Webhook-Id")
 	case WooCommerce:
 		// The delivery id is made of the webhook and the second: two orders changed in
 		// one second would be one event without the body's digest.
@@ -203,15 +205,24 @@ func BodyEventID(s Scheme, body any) string {
 
 // ItemEventID gives the event id of one item, from 0, of a request that carries
 // several as a JSON list or as lines: the item's own where the provider gives one
-// (SendGrid), else the request's with the item's number. item is decoded JSON.
-func ItemEventID(s Scheme, requestID string, index int, item any) string {
-	if s == SendGrid {
-		if id := text(at(item, "sg_event_id")); id != "" {
+// (SendGrid, Twilio's event streams), else the request's with the item's number. The
+// item is JSON as it came.
+func ItemEventID(s Scheme, requestID string, index int, item []byte) string {
+	name := ""
+	switch s {
+	case SendGrid:
+		name = "sg_event_id"
+	case Twilio:
+		name = "id"
+	}
+	if name != "" {
+		body, _ := decodeBody(item)
+		if id := text(at(body, name)); id != "" {
 			return id
 		}
 	}
 	if requestID == "" {
 		return ""
 	}
-	return requestID + "#" + strconv.Itoa(index)
+	return requestID + ":" + strconv.Itoa(index)
 }

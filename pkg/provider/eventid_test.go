@@ -26,8 +26,10 @@ func TestEventIDs(t *testing.T) {
 		{"gitea", provider.Gitea, header("X-Gitea-Delivery", "d"), `{}`, "d"},
 		{"gitea: forgejo", provider.Gitea, header("X-Gitea-Delivery", "d", "X-Forgejo-Delivery", "f"), `{}`, "f"},
 		{"bitbucket", provider.Bitbucket, header("X-Request-UUID", "u"), `{}`, "u"},
-		{"shopify", provider.Shopify, header("X-Shopify-Webhook-Id", "w", "X-Shopify-Event-Id", "e"), `{}`, "w"},
-		{"shopify: event of a topic", provider.Shopify, header("X-Shopify-Event-Id", "e", "X-Shopify-Topic", "orders/create"), `{}`, "e:orders/create"},
+		{"shopify", provider.Shopify, header("X-Shopify-Webhook-Id", "w", "X-Shopify-Event-Id", "e", "X-Shopify-Topic", "t"), `{}`, "e:t:44136fa355b3678a"},
+		{"shopify: delivery", provider.Shopify, header("X-Shopify-Webhook-Id", "w"), `{}`, "w"},
+		{"shopify: newer delivery", provider.Shopify, header("Shopify-Webhook-Id", "w", "Shopify-Event-Id", "e"), `{}`, "w"},
+		{"shopify: event of a topic", provider.Shopify, header("X-Shopify-Event-Id", "e", "X-Shopify-Topic", "orders/create"), `{}`, "e:orders/create:44136fa355b3678a"},
 		{"woocommerce", provider.WooCommerce, header("X-WC-Webhook-Delivery-ID", "w"), `{"id":1}`, "w:037b4e78a6b6e6a7"},
 		{"slack", provider.Slack, nil, `{"event_id":"Ev1"}`, "Ev1"},
 		{"slack: slash command", provider.Slack, header("Content-Type", form), `command=%2Fx&trigger_id=13.5`, "13.5"},
@@ -39,6 +41,7 @@ func TestEventIDs(t *testing.T) {
 		{"mailgun", provider.Mailgun, nil, `{"event-data":{"id":"m"}}`, "m"},
 		{"mailgun: token", provider.Mailgun, nil, `{"signature":{"token":"t"}}`, "t"},
 		{"adyen", provider.Adyen, nil, `{"notificationItems":[{"NotificationRequestItem":{"pspReference":"P","eventCode":"CAPTURE","success":"true"}}]}`, "P:CAPTURE:true"},
+		{"too large to look into", provider.Stripe, nil, `{"id":"evt_1","x":"` + strings.Repeat("x", 1<<20) + `"}`, ""},
 		{"adyen: event", provider.Adyen, nil, `{"eventId":"Q","type":"recurring.token.created","data":{}}`, "Q"},
 		{"adyen: states of one transfer", provider.Adyen, nil, `{"type":"balancePlatform.transfer.updated","data":{"id":"T","sequenceNumber":3}}`, "T:balancePlatform.transfer.updated:3"},
 		{"adyen: nothing to tell states apart", provider.Adyen, nil, `{"type":"x.updated","data":{"id":"T"}}`, ""},
@@ -78,10 +81,15 @@ func TestDiscriminatingIDs(t *testing.T) {
 	if id(provider.SendGrid, nil, `[{"sg_event_id":"a"},{"sg_event_id":"b"}]`) == id(provider.SendGrid, nil, `[{"sg_event_id":"a"},{"sg_event_id":"c"}]`) {
 		t.Error("two batches are one event")
 	}
-	item := map[string]any{"sg_event_id": "a"}
+	shop := header("X-Shopify-Event-Id", "e", "X-Shopify-Topic", "products/update")
+	if id(provider.Shopify, shop, `{"id":1}`) == id(provider.Shopify, shop, `{"id":2}`) {
+		t.Error("two products that one act changed are one event")
+	}
+	item := []byte(`{"sg_event_id":"a","id":"b"}`)
 	for want, got := range map[string]string{
 		"a":     provider.ItemEventID(provider.SendGrid, "req", 3, item),
-		"req#3": provider.ItemEventID(provider.StandardWebhooks, "req", 3, item),
+		"b":     provider.ItemEventID(provider.Twilio, "", 3, item),
+		"req:3": provider.ItemEventID(provider.StandardWebhooks, "req", 3, item),
 		"":      provider.ItemEventID(provider.HMAC, "", 3, item),
 		"evt":   provider.BodyEventID(provider.Stripe, map[string]any{"id": "evt"}),
 	} {

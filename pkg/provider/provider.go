@@ -70,6 +70,16 @@ func (s Scheme) Timed() bool {
 	return false
 }
 
+// AcceptedStatus is the status by which the provider knows that its event was taken.
+// Most take any 2xx; what these get beside 200 they send again.
+func (s Scheme) AcceptedStatus() int {
+	switch s {
+	case Mailgun, Paddle, Zoom, Meta, Slack:
+		return http.StatusOK
+	}
+	return http.StatusAccepted
+}
+
 // SignsURL says whether the scheme signs the address that was posted to.
 func (s Scheme) SignsURL() bool { return s == Twilio || s == Square || s == HMAC }
 

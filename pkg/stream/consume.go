@@ -139,7 +139,7 @@ func (f *Factory) NewConsumer(config ConsumerConfig) (*Consumer, error) {
 // Run is a member of the group until ctx ends, through whatever happens to brokers,
 // coordinator and topics. It returns nil after ctx ended and the group was left; an
 // error only if it cannot ever work (the group configuration is refused).
-// Run it once.
+// Run may be called again after it has returned, one at a time.
 func (c *Consumer) Run(ctx context.Context) error {
 	defer c.transport.CloseIdleConnections()
 	if c.ensure(ctx) != nil {

@@ -243,5 +243,7 @@ func TestSilence(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, strings.Replace(plain, `every: "0 0 1 1 *"`, `every: "0 0 1 1 *", expect: 1s`, 1))
 	w.start()
-	w.await("the alert", func() bool { return w.log.has(`"kind":"silence"`) && w.log.has("nothing came to drop/shops (file) for 1s") })
+	w.await("the alert", func() bool {
+		return w.log.has(`"kind":"silence"`) && w.log.has("nothing came to drop/shops (file) for 1s")
+	})
 }

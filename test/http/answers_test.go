@@ -6,10 +6,15 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
+
+	"waybill.internal/pkg/provider"
 )
 
 func sendEvents(w *world) {
@@ -24,6 +29,15 @@ func sendEvents(w *world) {
 	w.send("POST", "/in/signed", zip(w, []byte(`{"a":1}`)), append(sign(w, "evt-zip", `{"a":1}`), "Content-Encoding", "gzip")...).is(202)
 	w.expect("the body is kept unpacked", one[string](w, `SELECT convert_from(p.body, 'UTF8') FROM payload p JOIN record r USING (day, seq) WHERE r.key = 'k-3'`), `{"thing":"zip","id":"k-3"}`)
 	w.signed("/in/whole", "evt-list", `[1,2]`).is(202)
+	w.send("POST", "/in/named", `{"id":"n-1"}`, "X-Partner-Id", partner).is(202)
+	w.send("POST", "/in/keyed", `{"id":"k-4"}`, "Authorization", "bearer "+partner).is(202)
+	w.expect("what a header of the partner's own naming held", one[string](w, `SELECT p.headers->>'x-partner-id' FROM payload p JOIN record r USING (day, seq) WHERE r.key = 'n-1'`), "[redacted]")
+	for _, duplicate := range []bool{false, true} { // Paddle sends again what gets a 202
+		p, err := provider.Sign(provider.Config{Scheme: provider.Paddle, Secrets: []string{partner}}, provider.Request{Body: []byte(`{"event_id":"paddle-1"}`)}, time.Now())
+		w.must(err)
+		a := decode[receipt](w.send("POST", "/in/paddle", string(p.Body), "Paddle-Signature", p.Header.Get("Paddle-Signature")).is(200, `"idempotency_key":"paddle-1"`))
+		w.expect("it is a duplicate", a.Duplicate, duplicate)
+	}
 }
 
 func zip(t interface{ must(error) }, raw []byte) string {
@@ -54,7 +68,20 @@ func sendBatches(w *world) {
 	w.expect("the same batch again", again.statuses(), []int{200, 400, 200})
 	b = decode[batch](w.keyed("/in/strict", `[{"id":"s-1"},{"id":"s-1","x":1},{"id":"s-3","amount":-1}]`).is(207))
 	w.expect("strict statuses", b.statuses(), []int{202, 409, 422})
-	w.signed("/in/signed", "evt-none", ` [ ] `).is(207, `{"items":[]}`)
+	empty := w.signed("/in/signed", "evt-none", ` [ ] `).is(207, `{"items":[]}`)
+	w.expect("a batch of nothing is kept", one[int](w, `SELECT count(*) FROM interaction WHERE tracking_id = $1`, empty.header.Get("Trackingid")), 1)
+	// The second item's key cannot be made: that is our own fault, and stops what is to come in order.
+	for path, want := range map[string][]int{"/in/joined": {202, 503, 202}, "/in/ordered": {202, 503, 503}} {
+		w.await("no other item to fail for a while", func() bool {
+			a := w.once("POST", path, `[{"id":"1","thing":"a"},{"id":2,"thing":"a"},{"id":"3","thing":"a"}]`, "Content-Type", "application/json", "X-Api-Key", partner)
+			got := decode[batch](a.is(503)).statuses()
+			if slices.Equal(got, []int{503, 503, 503}) {
+				return false // the machine is busy with other tests
+			}
+			w.expect("statuses of "+path, got, want)
+			return true
+		})
+	}
 	order := make([]string, 0, 2500)
 	for i := range cap(order) {
 		order = append(order, fmt.Sprintf(`{"id":"order-%04d"}`, i))
@@ -97,6 +124,9 @@ func sendForms(w *world) {
 	w.send("POST", "/in/redirect", strings.Replace(parts, "hello", strings.Repeat("x", 1025), 1), "Content-Type", "multipart/form-data; boundary=XX").is(413, "file_too_large")
 	w.send("POST", "/in/redirect", parts[:60], "Content-Type", "multipart/form-data; boundary=XX").is(400, "unreadable")
 	w.send("POST", "/in/redirect", "a=%zz", "Content-Type", "application/x-www-form-urlencoded").is(400, "unreadable")
+	w.send("POST", "/in/redirect", "a="+strings.Repeat("x", 1<<20-10), "Content-Type", "application/x-www-form-urlencoded").is(303)
+	many := strings.Repeat("--XX\r\nContent-Disposition: form-data; name=\"f\"; filename=\"f\"\r\n\r\n"+strings.Repeat("x", 400<<10)+"\r\n", 2) + "--XX--\r\n"
+	w.send("POST", "/in/files", many, "Content-Type", "multipart/form-data; boundary=XX").is(413, "record_too_large")
 	w.send("POST", "/in/redirect", strings.Repeat("a=1&", 1001), "Content-Type", "application/x-www-form-urlencoded").is(413, "too_many_fields")
 	w.send("POST", "/in/redirect", `{"email":"x"}`, "Content-Type", "application/json").is(415)
 	for i := range 4 {
@@ -137,6 +167,7 @@ func sendWrong(w *world) {
 		"no idempotency key": {w.keyed("/in/keyed", `{}`), 422, "unidentified", "", 0},
 		"refused as invalid": {w.keyed("/in/strict", `{"id":"w-2","amount":-1}`), 422, "invalid", "", 0},
 		"a number":           {w.keyed("/in/text", `7`), 422, "invalid", "", 0},
+		"too large to look":  {w.send("POST", "/in/adyen", `{"notificationItems":[`+strings.Repeat("[],", 1<<19)+`[]]}`), 401, "malformed_body", "Content-Type", 0},
 		"nobody's path":      {w.send("POST", "/in/nowhere", good), 404, "not_found", "", 0},
 		"PUT":                {w.send("PUT", "/in/keyed", good), 405, "method_not_allowed", "", 0},
 		"DELETE of records":  {w.send("DELETE", "/v1/records", ""), 405, "method_not_allowed", "", 0},
@@ -157,6 +188,10 @@ func sendWrong(w *world) {
 	}
 	w.keyed("/in/strict", `{"id":"w-3"}`).is(202)
 	w.keyed("/in/strict", `{"id":"w-3","x":1}`).is(409, "conflict")
+	w.send("POST", "/in/named", `{"id":`, "X-Partner-Id", partner).is(400)
+	for _, where := range []string{`payload p WHERE p.headers::text`, `interaction i WHERE i.request_header::text`} {
+		w.expect("a partner's key is kept in "+where, one[int](w, `SELECT count(*) FROM `+where+` LIKE '%' || $1 || '%'`, partner), 0)
+	}
 }
 
 func sendTooMuch(w *world) {
@@ -209,11 +244,18 @@ func ask(w *world) {
 
 // fail: what is our own fault is told so, and is never a success.
 func fail(w *world) {
+	w.down = true
+	w.must(os.Remove(w.lost))
+	w.send("POST", "/in/lost", `{"id":"u-1"}`, "Stripe-Signature", "t=1,v1=00").is(503, "unavailable").has("Retry-After", "5")
+	alerted := false
+	for line := range strings.Lines(w.log.String()) {
+		alerted = alerted || strings.Contains(line, `"problem"`) && strings.Contains(line, `"code":"secret_unreadable"`)
+	}
+	w.expect("secrets that cannot be read are an alert", alerted, true)
 	lock, err := w.db.Begin(w.Context())
 	w.must(err)
 	_, err = lock.Exec(w.Context(), `LOCK TABLE record, interaction IN ACCESS EXCLUSIVE MODE`)
 	w.must(err)
-	w.down = true
 	id := uuid.NewString()
 	for _, a := range []answer{
 		w.keyed("/in/keyed", `{"id":"f-1"}`).is(503, "unavailable"),

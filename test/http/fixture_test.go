@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/goleak"
 
@@ -67,6 +66,18 @@ sources:
   - name: narrow
     webhook: {path: /in/narrow, verify: {scheme: api-key, secrets: ["${PARTNER}"]}, connections: 1}
     idempotency_key: body.id
+  - name: joined
+    webhook: {path: /in/joined, verify: {scheme: api-key, secrets: ["${PARTNER}"]}}
+    idempotency_key: body.id + "-joined"
+  - name: named
+    webhook: {path: /in/named, verify: {scheme: api-key, header: X-Partner-Id, secrets: ["${PARTNER}"]}}
+    idempotency_key: body.id
+  - name: paddle
+    webhook: {path: /in/paddle, verify: {scheme: paddle, secrets: ["${PARTNER}"]}}
+  - name: adyen
+    webhook: {path: /in/adyen, verify: {scheme: adyen, secrets: ["${ADYEN}"]}, max_body: 16MiB}
+  - name: lost
+    webhook: {path: /in/lost, verify: {scheme: stripe, secrets: ["${LOST}"]}}
   - name: meta
     webhook: {path: /in/meta, verify: {scheme: meta, secrets: ["${SECRET}", "${TOKEN}"]}}
     idempotency_key: body.id
@@ -83,10 +94,19 @@ sources:
   - name: redirect
     webhook: {path: /in/redirect, verify: {scheme: none}, form: {redirect: "https://www.example.com/thanks", max_file: 1KiB}}
     idempotency_key: body.email
+  - name: files
+    webhook: {path: /in/files, verify: {scheme: none}, form: {max_file: 512KiB}}
   - name: plain
     webhook: {path: /in/plain, verify: {scheme: none}, form: {rate: 3/h}}
 record:
   check: ["email != nil"]
+`
+
+const ordered = `integration: ordered
+sources:
+  - webhook: {path: /in/ordered, verify: {scheme: api-key, secrets: ["${PARTNER}"]}}
+    idempotency_key: body.id + "-ordered"
+record: {entity_key: body.thing, order: per-entity}
 `
 
 const other = `integration: other
@@ -102,16 +122,17 @@ type world struct {
 	log      *lockedBuffer
 	contract *contract
 	client   *http.Client
-	down     bool // the ledger is, on purpose
+	lost     string // the file of a secret
+	down     bool   // the ledger is, on purpose
 }
 
 func newWorld(t *testing.T, settings ...string) *world {
 	t.Helper()
 	url := stacktest.Postgres(t)
 	brokers, prefix := stacktest.EmbeddedKafka(t)
-	w := &world{T: t, log: &lockedBuffer{}, contract: newContract(t)}
+	w := &world{T: t, lost: filepath.Join(t.TempDir(), "lost"), log: &lockedBuffer{}, contract: newContract(t)}
 	dir := t.TempDir()
-	for name, text := range map[string]string{"shop.yaml": shop, "contact.yaml": contact, "other.yaml": other} {
+	for name, text := range map[string]string{"shop.yaml": shop, "contact.yaml": contact, "other.yaml": other, "ordered.yaml": ordered} {
 		w.must(os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
 	_, err := ledger.Migrate(t.Context(), url)
@@ -121,7 +142,8 @@ func newWorld(t *testing.T, settings ...string) *world {
 	t.Cleanup(w.db.Close)
 	vars := map[string]string{"WAYBILL_POSTGRES_URL": url, "WAYBILL_KAFKA_BROKERS": brokers, "WAYBILL_KAFKA_PREFIX": prefix, "WAYBILL_INTEGRATIONS": dir,
 		"WAYBILL_INGEST_ADDRESS": "127.0.0.1:0", "WAYBILL_ADMIN_ADDRESS": "127.0.0.1:0", "WAYBILL_INGEST_DROP": t.TempDir(),
-		"SECRET": secret, "PARTNER": partner, "READER": reader, "ANOTHER": another, "TOKEN": "token:let-me-in"}
+		"SECRET": secret, "PARTNER": partner, "READER": reader, "ANOTHER": another, "TOKEN": "token:let-me-in", "ADYEN": "0123456789abcdef", "LOST_FILE": w.lost}
+	w.must(os.WriteFile(w.lost, []byte(secret), 0o600))
 	for i := 0; i < len(settings); i += 2 {
 		vars[settings[i]] = settings[i+1]
 	}
@@ -174,15 +196,6 @@ func one[T any](w *world, sql string, args ...any) (v T) {
 	w.Helper()
 	w.must(w.db.QueryRow(w.Context(), sql, args...).Scan(&v))
 	return v
-}
-
-func all[T any](w *world, sql string, args ...any) []T {
-	w.Helper()
-	rows, err := w.db.Query(w.Context(), sql, args...)
-	w.must(err)
-	out, err := pgx.CollectRows(rows, pgx.RowTo[T])
-	w.must(err)
-	return out
 }
 
 // answer is what a request got; its body has been held against the contract.

@@ -42,6 +42,12 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldOf(t, "")
+}
+
+// newWorldOf makes a world whose source has more settings.
+func newWorldOf(t *testing.T, more string) *world {
+	t.Helper()
 	url := stacktest.Postgres(t)
 	brokers, prefix := stacktest.EmbeddedKafka(t)
 	w := &world{T: t, topic: prefix + ".orders-of-the-shop"}
@@ -52,11 +58,11 @@ func newWorld(t *testing.T) *world {
 	w.must(os.WriteFile(filepath.Join(integrations, "orders.yaml"), fmt.Appendf(nil, `integration: orders
 sources:
   - kafka: {topic: %s}
-record:
+%srecord:
   entity_key: body.order
   schema: {type: object, required: [order]}
   check: ["body.total == nil || body.total >= 0"]
-`, w.topic), 0o600))
+`, w.topic, more), 0o600))
 	_, err := ledger.Migrate(t.Context(), url)
 	w.must(err)
 	w.db, err = pgxpool.New(t.Context(), url)
@@ -204,6 +210,27 @@ func TestMessagesBecomeRecords(t *testing.T) {
 	}
 	if n := w.count(tallied, "duplicate"); n != good+3 {
 		t.Errorf("%d duplicates are counted, want %d", n, good+3)
+	}
+}
+
+// One message that the integration's expressions fail on, or find no key in, is a
+// rejected record and holds up none behind it.
+func TestAPoisonedMessageHoldsNothingUp(t *testing.T) {
+	t.Parallel()
+	w := newWorldOf(t, "    idempotency_key: body.id.number\n")
+	w.makeTopic()
+	w.write(0, `{"id": {"number": 1}, "order": "a"}`, `[1]`, `5`, `null`, `{"id": "text", "order": "b"}`, `{"id": {"number": [1]}, "order": "c"}`, `{"order": "d"}`, `{"id": {"number": 2}, "order": "e"}`)
+	w.start()
+	w.await("the records", func() bool { return w.count(`SELECT count(*) FROM record`) == 8 })
+	w.await("the offsets", func() bool { return w.offsets()[0] == 8 })
+	for query, want := range map[string]int{
+		`SELECT count(*) FROM record WHERE state = 'queued' AND key IN ('1', '2')`:         2,
+		`SELECT count(*) FROM record WHERE state = 'rejected' AND key LIKE '%:0:_:%'`:      6,
+		`SELECT count(*) FROM payload WHERE convert_from(body, 'UTF8') IN ('[1]', 'null')`: 2,
+	} {
+		if n := w.count(query); n != want {
+			t.Errorf("%s: %d, want %d", query, n, want)
+		}
 	}
 }
 

@@ -75,6 +75,10 @@ func watched(c Case) (ending, []string) {
 	if err != nil {
 		return ending{}, []string{err.Error()}
 	}
+	return watchedAs(c, f)
+}
+
+func watchedAs(c Case, f *integration.Format) (ending, []string) {
 	runtime.GC()
 	before, started := heap(), busy()
 	done := make(chan ending, 1)

@@ -54,7 +54,7 @@ type Config struct {
 	Round func(integration, source string, run time.Time, state telemetry.RunState)
 }
 
-// Source is one place that files come to. Run is called once.
+// Source is one place that files come to. Run is called again after a pause, one at a time.
 type Source struct {
 	Config
 	integration string

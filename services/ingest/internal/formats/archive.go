@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"waybill.internal/services/ingest/internal/rows"
 	"waybill.internal/services/ingest/internal/unpack"
@@ -26,7 +29,7 @@ func newArchive(o *opener, members []unpack.Member, depth int, from *rows.Mark) 
 	a := &archive{opener: o, members: members, depth: depth}
 	var inner *rows.Mark
 	if from != nil && from.Member != "" {
-		for a.at < len(members) && members[a.at].Name != from.Member {
+		for a.at < len(members) && kept(members[a.at].Name) != from.Member {
 			a.at++
 		}
 		if a.at == len(members) || from.Before < 0 || from.Before > from.Rows {
@@ -71,8 +74,17 @@ func (a *archive) open(from *rows.Mark) error {
 func (a *archive) take() {
 	m := a.reader.Mark()
 	m.Rows += a.before
-	m.Before, m.Member = a.before, a.members[a.at].Name
+	m.Before, m.Member = a.before, kept(a.members[a.at].Name)
 	a.mark = m
+}
+
+// kept is a member's name as the ledger keeps it in a mark. Old programs write names
+// in their own code page, which is no text for JSON: it would come back as another.
+func kept(name string) string {
+	if utf8.ValidString(name) && !strings.ContainsRune(name, 0) && !strings.HasPrefix(name, `"`) {
+		return name
+	}
+	return strconv.QuoteToASCII(name)
 }
 
 // named says in an error which member it is about, and gives numbers of the whole.

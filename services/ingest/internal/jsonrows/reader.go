@@ -2,6 +2,7 @@ package jsonrows
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -112,6 +113,16 @@ func (r *Reader) step() (row rows.Row, given bool, err error) {
 	return r.element(top)
 }
 
+// kept is what is held of a key to know it again: of long ones, of which there may be
+// many, a digest.
+func kept(key string) string {
+	if len(key) <= sha256.Size {
+		return key
+	}
+	sum := sha256.Sum256([]byte(key))
+	return "#" + string(sum[:])
+}
+
 func (r *Reader) element(top *level) (row rows.Row, given bool, err error) {
 	if top.part == len(r.pointer) {
 		row, err = r.record()
@@ -133,12 +144,12 @@ func (r *Reader) member(top *level) (row rows.Row, given bool, err error) {
 		return row, false, err
 	}
 	switch {
-	case top.keys[key]:
+	case top.keys[kept(key)]:
 		return row, false, &rows.FileError{Code: rows.Malformed, Line: line, Message: fmt.Sprintf("the key %q is there twice", short(key))}
 	case len(top.keys) >= maxKeys:
 		return row, false, &rows.FileError{Code: rows.TooLarge, Line: line, Message: fmt.Sprintf("an object on the way to the list has more than %d keys", maxKeys)}
 	}
-	top.keys[key] = true
+	top.keys[kept(key)] = true
 	if key == r.pointer[top.part] {
 		return r.descend(top.part + 1)
 	}
@@ -351,7 +362,7 @@ func (r *Reader) resume(m rows.Mark) error {
 	}
 	r.rows, r.begun, r.found = m.Rows, true, true
 	for i, part := range r.pointer {
-		r.levels = append(r.levels, level{object: true, part: i, begun: true, keys: map[string]bool{part: true}})
+		r.levels = append(r.levels, level{object: true, part: i, begun: true, keys: map[string]bool{kept(part): true}})
 	}
 	r.levels = append(r.levels, level{part: len(r.pointer), begun: true})
 	return nil

@@ -2,6 +2,7 @@ package poll
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -16,8 +17,9 @@ const (
 	// maxFailedDetails is how many details in a row may fail before the others of
 	// the page wait for the next turn.
 	maxFailedDetails = 3
-	// stubborn is how many turns in a row a detail may fail, while others are
-	// answered, before its item is rejected; hopeless, while no other is asked for.
+	// stubborn is how many turns the details of one page may fail, while others of it
+	// are answered, before their items are rejected; hopeless, while no other is asked
+	// for. A list that fails does not count: that is nothing that an item did.
 	stubborn = 5
 	hopeless = 20
 )
@@ -26,14 +28,6 @@ const (
 // are right all the same, and the others wait for the next turn.
 func (t *turn) complete(items []item, tracking [16]byte) ([]item, error) {
 	if t.config.Detail == nil {
-		for k := range items {
-			if items[k].arrival.ID != (record.ID{}) {
-				continue
-			}
-			if err := t.prepare(&items[k], items[k].value, items[k].raw, map[string]string{}, tracking); err != nil {
-				return nil, err
-			}
-		}
 		return items, nil
 	}
 	if err := t.recognise(items); err != nil {
@@ -82,8 +76,11 @@ func (t *turn) details(items []item, tracking [16]byte) ([]item, error) {
 			ready = append(ready, i)
 			continue
 		}
-		if row >= maxFailedDetails || t.ctx.Err() != nil {
+		if row >= maxFailedDetails {
 			return ready, trouble
+		}
+		if err := t.over(); err != nil { // what is left of the page is not asked for: its mark must not move
+			return ready, errors.Join(trouble, err)
 		}
 		err := t.detail(&i, tracking)
 		f, isAnswer := err.(*failed) //nolint:errorlint // detail gives it unwrapped
@@ -99,8 +96,12 @@ func (t *turn) details(items []item, tracking [16]byte) ([]item, error) {
 		trouble = err
 		row++
 	}
-	n := t.poll.Failures
-	if len(unanswered) == 0 || !(answers > 0 && n >= stubborn || n >= hopeless) {
+	if len(unanswered) == 0 {
+		return ready, trouble
+	}
+	n := t.mark.Run.Unanswered
+	t.mark.Run.Unanswered++
+	if !(answers > 0 && n >= stubborn || n >= hopeless) {
 		return ready, trouble
 	}
 	for _, i := range unanswered {

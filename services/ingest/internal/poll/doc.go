@@ -35,7 +35,8 @@
 // # Ranges
 //
 // `waybill poll run --since --until` leaves a request in the ledger. It is worked
-// between regular runs under the same lease and rate, and does not move the mark.
+// between regular runs under the same lease and rate, and does not move the mark. A
+// regular run that takes longer than its interval takes turns with it.
 //
 // # Missed webhooks
 //

@@ -77,7 +77,7 @@ func (t *turn) until(began, now time.Time) time.Duration {
 func (t *turn) back() mark {
 	m := t.at.clone()
 	if m.Run != nil && t.mark.Run != nil {
-		m.Run.Missed, m.Run.Barren = t.mark.Run.Missed, t.mark.Run.Barren
+		m.Run.Missed, m.Run.Barren, m.Run.Unanswered = t.mark.Run.Missed, t.mark.Run.Barren, t.mark.Run.Unanswered
 		m.Run.Fresh = max(m.Run.Fresh, t.mark.Run.Fresh)
 	}
 	return m
@@ -86,9 +86,6 @@ func (t *turn) back() mark {
 func (t *turn) failure(err error) ledger.PollEnd {
 	f := fault.Of(err)
 	end := ledger.PollEnd{Mark: t.back(), Failures: t.poll.Failures + 1, Error: f.Message}
-	if t.pages > 0 { // it works; this is another trouble than the last one
-		end.Failures = 1
-	}
 	if own, ok := errors.AsType[*failed](err); ok && own.seen != nil {
 		end.Interaction = own.seen
 	}
@@ -96,6 +93,8 @@ func (t *turn) failure(err error) ledger.PollEnd {
 		m := t.back()
 		m.Run = nil // from since, not from a place that leads nowhere
 		end.Mark = m
+	} else if t.pages > 0 { // it goes on from there; this is another trouble than the last one
+		end.Failures = 1
 	}
 	end.Wait = backoff(end.Failures, f)
 	t.Runs(t.integration, t.source, "failed")

@@ -35,7 +35,8 @@ type item struct {
 	known   bool // its record is there and needs nothing from this arrival
 }
 
-// take makes items of a page, leaving out what is not of the run.
+// take makes items of a page, leaving out what is not of the run. Unless they have
+// details, they are arrivals then.
 func (t *turn) take(p page, tracking [16]byte) ([]item, error) {
 	items := make([]item, 0, len(p.items))
 	timed, older := 0, 0
@@ -43,6 +44,7 @@ func (t *turn) take(p page, tracking [16]byte) ([]item, error) {
 		i := item{raw: raw}
 		var unreadable error
 		if i.value, unreadable = decode(raw); unreadable != nil {
+			t.Acceptor.Unread(t.integration, t.source, "unreadable")
 			arrival, err := t.rejected(i, tracking, fault.Wrap(unreadable, fault.Data, "unreadable", "the item cannot be read: %v", unreadable))
 			if err != nil {
 				return nil, err
@@ -56,9 +58,16 @@ func (t *turn) take(p page, tracking [16]byte) ([]item, error) {
 				older++
 			}
 		}
-		if t.wanted(i) && (i.value == nil || t.config.Takes(i.value)) {
-			items = append(items, i)
+		if !t.wanted(i) || i.value != nil && !t.config.Takes(i.value) {
+			continue
 		}
+		if t.config.Detail == nil && i.arrival.ID == (record.ID{}) {
+			if err := t.prepare(&i, i.value, i.raw, map[string]string{}, tracking); err != nil {
+				return nil, err
+			}
+			i.value = nil // decoded, a page may be many times as large
+		}
+		items = append(items, i)
 	}
 	t.untimed(len(p.items), timed)
 	if config := t.config.Since; config != nil && config.NewestFirst && len(p.items) > 0 && older == len(p.items) {

@@ -30,8 +30,11 @@ type run struct {
 	Fresh    int       `json:"fresh"`             // new records of this pass
 	Counted  bool      `json:"counted,omitempty"` // Fresh holds everything: the turn was ended, not cut off
 	Restarts int       `json:"restarts,omitempty"`
-	Barren   int       `json:"barren,omitempty"` // turns in a row without a new record
-	Missed   int       `json:"missed,omitempty"` // new records, of a poll for missed webhooks, that are not told yet
+	Barren   int       `json:"barren,omitempty"`  // pages in a row without a new record
+	Longest  int       `json:"longest,omitempty"` // pages of the longest pass that has ended
+	Missed   int       `json:"missed,omitempty"`  // new records, of a poll for missed webhooks, that are not told yet
+	// Unanswered is how many turns failed at details of the page at Next.
+	Unanswered int `json:"unanswered,omitempty"`
 }
 
 // place is where a page begins. The zero place is the first page.
@@ -101,7 +104,7 @@ func (m *mark) end(config *integration.Poll) {
 func shifts(next integration.Next) bool { return next.Page || next.Offset }
 
 // anew puts the run back to its first page.
-func (r *run) anew() { r.Next, r.Pages, r.Fresh = place{}, 0, 0 }
+func (r *run) anew() { r.Next, r.Pages, r.Fresh, r.Unanswered = place{}, 0, 0, 0 }
 
 // partnerNow is the partner's clock at the beginning of the run, as far as it is known.
 func (r *run) partnerNow() time.Time {

@@ -16,6 +16,9 @@ const (
 	// maxCursor and maxURL bound what is kept of a place, in bytes.
 	maxCursor = 4 << 10
 	maxURL    = 8 << 10
+	// maxItems bounds the items of one page: small ones take far more memory as
+	// records than in the answer.
+	maxItems = 50_000
 )
 
 // page is one answer, taken apart.
@@ -40,8 +43,18 @@ func readPage(config *integration.Poll, from place, header http.Header, body []b
 		return page{}, badPage("there is nothing at %s", config.Items)
 	}
 	var p page
-	if err := json.Unmarshal(list, &p.items); err != nil || bytes.Equal(bytes.TrimSpace(list), []byte("null")) {
+	if len(list) == 0 || list[0] != '[' {
 		return page{}, badPage("what is at %q is no list; see items", config.Items)
+	}
+	err := each(list, func(_ string, value json.RawMessage) bool {
+		p.items = append(p.items, value)
+		return len(p.items) <= maxItems
+	})
+	if err != nil {
+		return page{}, badPage("the list at %q cannot be read: %v", config.Items, err)
+	}
+	if len(p.items) > maxItems {
+		return page{}, badPage("it has more than %d items; ask for smaller pages, see query", maxItems)
 	}
 	p.sum = sha256.Sum256(list)
 	more := true
@@ -55,7 +68,7 @@ func readPage(config *integration.Poll, from place, header http.Header, body []b
 		p.last = true
 		return p, nil
 	}
-	err := p.findNext(config, from, header, body)
+	err = p.findNext(config, from, header, body)
 	return p, err
 }
 
@@ -133,23 +146,16 @@ func (p *page) address(config *integration.Poll, text string) error {
 // nextLink is the address with rel=next in the headers Link (RFC 8288), "" if there is none.
 func nextLink(header http.Header) string {
 	for _, value := range header.Values("Link") {
-		for {
-			_, rest, ok := strings.Cut(value, "<")
-			if !ok {
-				break
-			}
-			target, parameters, ok := strings.Cut(rest, ">")
+		_, links, _ := strings.Cut(value, "<")
+		for links != "" {
+			target, rest, ok := strings.Cut(links, ">")
 			if !ok {
 				break
 			}
 			// The parameters reach to the next link; a comma within quotes does no harm to rel.
-			parameters, value, _ = strings.Cut(parameters, "<")
-			if isNext(parameters) {
+			var parameters string
+			if parameters, links, _ = strings.Cut(rest, "<"); isNext(parameters) {
 				return target
-			}
-			value = "<" + value
-			if len(value) == 1 {
-				break
 			}
 		}
 	}
@@ -177,25 +183,66 @@ func find(raw json.RawMessage, pointer string) (json.RawMessage, bool) {
 		if len(raw) == 0 {
 			return nil, false
 		}
-		switch raw[0] {
-		case '{':
-			var object map[string]json.RawMessage
-			if json.Unmarshal(raw, &object) != nil || object[token] == nil {
-				return nil, false
-			}
-			raw = object[token]
-		case '[':
-			var list []json.RawMessage
-			i, err := strconv.Atoi(token)
-			if err != nil || json.Unmarshal(raw, &list) != nil || i < 0 || i >= len(list) {
-				return nil, false
-			}
-			raw = list[i]
-		default:
+		if raw = child(raw, token); raw == nil {
 			return nil, false
 		}
 	}
 	return bytes.TrimSpace(raw), true
+}
+
+// child is the value of a key, or of a place in a list; nil when there is none. Of
+// a key that is repeated it is the last.
+func child(raw json.RawMessage, token string) (found json.RawMessage) {
+	wanted := func(key string, _ int) bool { return key == token }
+	if raw[0] == '[' {
+		at, err := strconv.Atoi(token)
+		if err != nil {
+			return nil
+		}
+		wanted = func(_ string, i int) bool { return i == at }
+	}
+	i := 0
+	if err := each(raw, func(key string, value json.RawMessage) bool {
+		if wanted(key, i) {
+			found = value
+		}
+		i++
+		return true
+	}); err != nil {
+		return nil
+	}
+	return found
+}
+
+// each gives the values of an object, with their keys, or of a list, until tell says
+// no. It holds one value at a time, however many there are; other values have none.
+func each(raw json.RawMessage, tell func(key string, value json.RawMessage) bool) error {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	begin, err := d.Token()
+	if err != nil || begin != json.Delim('{') && begin != json.Delim('[') {
+		return err
+	}
+	var value json.RawMessage // its memory is used again and again; what is told is a part of raw
+	for d.More() {
+		key := ""
+		if begin == json.Delim('{') {
+			token, err := d.Token()
+			if err != nil {
+				return err
+			}
+			key, _ = token.(string)
+		}
+		if err := d.Decode(&value); err != nil {
+			return err
+		}
+		end := int(d.InputOffset())
+		if !tell(key, raw[end-len(value):end:end]) {
+			return nil
+		}
+	}
+	_, err = d.Token()
+	return err
 }
 
 func tokens(pointer string) []string {

@@ -1,13 +1,20 @@
 package poll
 
 import (
+	"context"
+	"errors"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"waybill.internal/pkg/fault"
 	"waybill.internal/pkg/integration"
+	"waybill.internal/pkg/ledger"
+	"waybill.internal/pkg/telemetry"
 )
 
 func TestNextLink(t *testing.T) {
@@ -21,6 +28,8 @@ func TestNextLink(t *testing.T) {
 		`<https://x.example/?page=2`:                                                           "",
 		`<a>`:                                                                                  "",
 		`<<<>>>; rel=next`:                                                                     "<<",
+		`<a>; rel=prev, <b>; rel=next`:                                                         "b",
+		strings.Repeat("<>", 32<<10) + `<c>; rel=next`:                                         "c",
 	} {
 		if got := nextLink(http.Header{"Link": {value}}); got != want {
 			t.Errorf("%s: %q, want %q", value, got, want)
@@ -41,6 +50,59 @@ func TestFind(t *testing.T) {
 		}
 		if string(got) != want {
 			t.Errorf("%s: %s, want %s", pointer, got, want)
+		}
+	}
+}
+
+// TestPagesAreBounded: what is small in the answer does not become large in memory.
+func TestPagesAreBounded(t *testing.T) {
+	t.Parallel()
+	config := &integration.Poll{URL: "https://x.example/list", Items: "/data", Next: integration.Next{Page: true}}
+	for name, c := range map[string]struct{ body, want string }{
+		"so many items":   {`{"data": [` + strings.Repeat("0,", maxItems-1) + `0]}`, ""},
+		"one more":        {`{"data": [` + strings.Repeat("0,", maxItems) + `0]}`, "more than 50000 items"},
+		"many more":       {`{"data": [` + strings.Repeat("0,", 7<<20) + `0]}`, "more than 50000 items"},
+		"many keys":       {`{` + strings.Repeat(`"a":0,`, 2<<20) + `"data": [1]}`, ""},
+		"a repeated key":  {`{"data": 1, "data": [1]}`, ""},
+		"nested too deep": {`{"data": [` + strings.Repeat("[", 1<<20) + strings.Repeat("]", 1<<20) + `]}`, "no JSON"},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := readPage(config, place{}, http.Header{}, []byte(c.body))
+		runtime.ReadMemStats(&after)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+		t.Logf("%s: %d MiB allocated for %d KiB", name, (after.TotalAlloc-before.TotalAlloc)>>20, len(c.body)>>10)
+	}
+}
+
+// TestStoppedBetweenDetails: a page whose details were not all asked for is not done.
+func TestStoppedBetweenDetails(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, items := range map[string][]item{
+		"at the first":   {{raw: []byte(`1`)}, {raw: []byte(`2`)}},
+		"behind a known": {{known: true}, {raw: []byte(`2`)}},
+	} {
+		s := &turn{Source: &Source{}, ctx: ctx, config: &integration.Poll{Detail: &integration.Detail{}}, mark: mark{Run: &run{}}}
+		ready, err := s.details(items, [16]byte{})
+		if !errors.Is(err, context.Canceled) || len(ready) != len(items)-strings.Count(name, "first")-1 {
+			t.Errorf("%s: %d ready, %v", name, len(ready), err)
+		}
+	}
+}
+
+// TestLoopsAreToldInTheEnd: pages that lead back are no progress, however many there are.
+func TestLoopsAreToldInTheEnd(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]int{codeLoop: 3, "bad_page": 1} {
+		told := 0
+		s := &turn{Source: &Source{Config: Config{Log: zap.NewNop(), Alert: func(telemetry.Problem) { told++ }, Runs: func(string, string, string) {}}},
+			config: &integration.Poll{}, poll: ledger.Poll{Failures: 2}, mark: mark{Run: &run{}}, at: mark{Run: &run{}}, pages: 7}
+		if end := s.failure(fault.New(fault.System, code, "x")); end.Failures != want || told != max(0, want-2) {
+			t.Errorf("%s: %d failures in a row, told %d times", code, end.Failures, told)
 		}
 	}
 }

@@ -40,7 +40,7 @@ type Config struct {
 	Missed func(integration, webhook string, n int)
 }
 
-// Source is one polled API. Run is called once.
+// Source is one polled API. Run is called again after a pause, one at a time.
 type Source struct {
 	Config
 	integration string
@@ -49,6 +49,7 @@ type Source struct {
 	pace        *rate.Limiter
 	zone        *time.Location
 	ensured     bool
+	rangeFirst  bool // the last turn was the regular run's: a range is next, if one waits
 }
 
 // New makes a Source for each poll of the catalog.
@@ -122,10 +123,11 @@ func (s *Source) turn(ctx context.Context) (worked bool, err error) {
 		}
 		s.ensured = true
 	}
-	p, taken, err := s.Ledger.TakePoll(call, session.ID, s.integration, s.source)
+	p, taken, err := s.Ledger.TakePoll(call, session.ID, s.integration, s.source, s.rangeFirst)
 	if err != nil || !taken {
 		return false, err
 	}
+	s.rangeFirst = p.Request == 0
 	return true, s.work(ctx, session, p)
 }
 

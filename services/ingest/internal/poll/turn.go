@@ -115,11 +115,8 @@ func (t *turn) run() (ended bool, err error) {
 		limit = min(limit, requestPages)
 	}
 	for asked := 0; asked < limit; asked++ {
-		if t.ctx.Err() != nil {
-			return false, t.ctx.Err()
-		}
-		if !t.session.Alive() {
-			return false, errSessionEnded
+		if err := t.over(); err != nil {
+			return false, err
 		}
 		last, err := t.page()
 		if err != nil {
@@ -130,6 +127,17 @@ func (t *turn) run() (ended bool, err error) {
 		}
 	}
 	return false, t.endless()
+}
+
+// over says why nothing more may be asked for in this turn.
+func (t *turn) over() error {
+	if t.ctx.Err() != nil {
+		return t.ctx.Err()
+	}
+	if !t.session.Alive() {
+		return errSessionEnded
+	}
+	return nil
 }
 
 // page asks for one page and keeps it.
@@ -165,6 +173,7 @@ func (t *turn) page() (last bool, err error) {
 	}
 	last = p.last || t.pastSince
 	r.Pages++
+	r.Unanswered = 0
 	if !last {
 		r.Next = p.next
 	}
@@ -232,6 +241,7 @@ func (t *turn) settled() bool {
 	if !shifts(t.config.Next) || r.Pages <= 1 || r.Fresh == 0 {
 		return true
 	}
+	r.Longest = max(r.Longest, r.Pages)
 	if r.Passes++; r.Passes >= maxPasses {
 		t.alert(fault.New(fault.Data, "unsettled", "%d readings of the whole list each brought something new; the next run asks for the same again: let the list be paged by a cursor, or sorted by time", r.Passes), 1)
 		t.unsettled = true
@@ -244,11 +254,12 @@ func (t *turn) settled() bool {
 // endless ends a run whose pages never end, and remembers how long nothing came.
 func (t *turn) endless() error {
 	r := t.mark.Run
-	if t.received > 0 || r.Passes > 0 {
+	if t.received > 0 {
 		r.Barren = 0
 		return nil
 	}
-	if r.Barren += t.pages; r.Barren >= max(maxBarren, 10*t.config.MaxPages) {
+	// A pass that is made again may bring nothing new for as many pages as the list had.
+	if r.Barren += t.pages; r.Barren >= max(maxBarren, 10*t.config.MaxPages)+r.Longest {
 		return fault.New(fault.Data, codeEndless, "%d pages in a row brought nothing new, and there is always another one; see next", r.Barren)
 	}
 	return nil

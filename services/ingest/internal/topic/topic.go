@@ -16,21 +16,23 @@
 // # Messages
 //
 // The value is a JSON document; the key, topic, partition and offset are kept as
-// headers beside the message's own. What cannot be a record (no JSON, no identity,
-// larger than MaxBody, a tombstone) is kept as a refused interaction and goes to the
-// quarantine topic, and one person is told. What the integration would refuse over
-// HTTP becomes a rejected record: nobody waits for an answer.
+// headers beside the message's own. What cannot be a record (no JSON, larger than
+// MaxBody, a tombstone) is kept as a refused interaction and goes to the quarantine
+// topic, and one person is told. What the integration would refuse over HTTP, and
+// what its expressions find no key in, becomes a rejected record, known by its place
+// if need be: nobody waits for an answer, and one message holds up no other. Whatever
+// holds a partition for longer than patience tries is told.
 package topic
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -57,6 +59,9 @@ const (
 	// prepareAtOnce bounds the decoded bodies of one batch.
 	prepareAtOnce = 8
 	acceptTimeout = 10 * time.Second
+	// patience is how many times in a row messages of a source cannot be kept before
+	// a person is told; with the consumer's growing waits that is about a minute.
+	patience = 10
 )
 
 // The headers that say where a message stood.
@@ -80,13 +85,14 @@ type Config struct {
 	Count func(integration, source, answer string, messages int)
 }
 
-// Source is one topic. Run is called once.
+// Source is one topic. Run is called again after a pause, one at a time.
 type Source struct {
 	Config
 	integration string
 	source      string
 	kafka       *integration.Kafka
 	consumer    *stream.Consumer
+	failures    atomic.Int64 // of handle in a row, over all partitions
 }
 
 // New makes a Source for each kafka source of the catalog. Two that read the same
@@ -116,22 +122,12 @@ func New(c Config) ([]*Source, error) {
 }
 
 func (s *Source) join() (err error) {
-	factory := s.Kafka
-	if s.kafka.Brokers != "" {
-		var secure *tls.Config
-		if s.kafka.TLS {
-			secure = &tls.Config{MinVersion: tls.VersionTLS12}
-		}
-		var login *stream.SASL
-		if l := s.kafka.Login; l != nil {
-			login = &stream.SASL{Mechanism: l.Mechanism, User: l.Username, Password: l.Password.Reveal}
-		}
-		if factory, err = factory.Elsewhere(strings.Split(s.kafka.Brokers, ","), secure, login); err != nil {
-			return err
-		}
+	factory, err := clusterOf(s.Kafka, s.kafka)
+	if err != nil {
+		return err
 	}
 	s.consumer, err = factory.NewConsumer(stream.ConsumerConfig{
-		Group: s.kafka.Group, Topics: []string{s.kafka.Topic}, Foreign: true, Handle: s.handle, MaxBatch: batch,
+		Group: s.kafka.Group, Topics: []string{s.kafka.Topic}, Foreign: true, Handle: s.take, MaxBatch: batch,
 		Report: func(err error) {
 			s.Log.Warn("kafka source: it is tried again", zap.Error(err))
 		},
@@ -147,6 +143,22 @@ func (s *Source) Name() string { return "topic " + s.integration + "/" + s.sourc
 
 // Run reads until ctx ends.
 func (s *Source) Run(ctx context.Context) error { return s.consumer.Run(ctx) }
+
+// take is handle, and tells a person when it fails on and on: what is held here is
+// seen in no ledger.
+func (s *Source) take(ctx context.Context, msgs []stream.Message) (done int, err error) {
+	done, err = s.handle(ctx, msgs)
+	if err == nil || done > 0 {
+		s.failures.Store(0)
+		return done, err
+	}
+	if ctx.Err() == nil && s.failures.Add(1)%patience == 0 {
+		at := msgs[0]
+		s.Alert(telemetry.Problem{Kind: telemetry.KindPart, Integration: s.integration, Class: fault.Of(err).Class, Code: "topic_held", Where: s.source, Repair: "waybill doctor",
+			Message: fmt.Sprintf("the messages of %s[%d] from offset %d on cannot be kept, wait on the topic and are tried again: %v", at.Topic, at.Partition, at.Offset, err)})
+	}
+	return done, err
+}
 
 // handle accepts the messages at once and says how many, from the first one on, the
 // ledger knows now.
@@ -207,11 +219,12 @@ func (s *Source) prepare(ctx context.Context, entry catalog.Entry, origin *integ
 	}
 	body, err := integration.DecodeJSON(m.Value)
 	if err != nil {
+		s.Acceptor.Unread(s.integration, s.source, "unreadable")
 		return ledger.Arrival{}, fault.Wrap(err, fault.Data, "unreadable", "the message is not the JSON it should be: %v", err)
 	}
 	all := headersOf(m)
 	arrival, err := s.Acceptor.Prepare(ctx, accept.Input{Entry: entry, Source: origin, Body: body, Raw: m.Value, ContentType: "application/json",
-		Headers: kept(all), KeyHeaders: all, EventID: identity(m), TrackingID: uuid.Must(uuid.NewV7())})
+		Headers: kept(all), KeyHeaders: all, EventID: identity(m), SpareKey: identity(m), TrackingID: uuid.Must(uuid.NewV7())})
 	if err == nil {
 		return arrival, nil
 	}
@@ -276,7 +289,11 @@ func (s *Source) tell(a ledger.Arrival, receipt ledger.Receipt) {
 			Message: "a known idempotency key came with another body", Repair: "waybill trace " + about[0]})
 	}
 	if a.Failure != nil && !receipt.Duplicate {
-		s.Alert(telemetry.Problem{Kind: telemetry.KindRejected, Integration: s.integration, Class: a.Failure.Class, Code: a.Failure.Code, Where: s.source, Records: about,
+		kind := telemetry.KindRejected
+		if a.Failure.Class == fault.Bug {
+			kind = telemetry.KindIntegrationInvalid
+		}
+		s.Alert(telemetry.Problem{Kind: kind, Integration: s.integration, Class: a.Failure.Class, Code: a.Failure.Code, Where: s.source, Records: about,
 			Message: a.Failure.Message, Repair: "waybill trace " + about[0]})
 	}
 }

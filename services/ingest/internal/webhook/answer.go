@@ -121,6 +121,9 @@ func (x *exchange) refuse(status int, err error) {
 	}
 	_, split := errors.AsType[*splitError](err)
 	if !proof && !split && fault.Of(err).Class != fault.Data {
+		if f, broken := errors.AsType[*fault.Error](err); broken { // such as secrets that cannot be read
+			x.alert("integration", x.entry.Name, f, x.tracking.String())
+		}
 		x.failed(&accept.Unavailable{Err: err})
 		return
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"strconv"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -43,6 +42,9 @@ func (x *exchange) batch(items []item) {
 		x.refuse(http.StatusRequestEntityTooLarge, fault.New(fault.Data, "too_many_items", "the batch has more than %d items; send it in parts", most))
 		return
 	}
+	if len(items) == 0 && !x.note(http.StatusMultiStatus, x.integration(), "") {
+		return // it brought nothing that would carry its tracking id
+	}
 	ctx, cancel := x.within(batchTimeout)
 	defer cancel()
 	answer := Batch{Items: make([]Item, len(items))}
@@ -65,24 +67,34 @@ func (x *exchange) batch(items []item) {
 	x.answer(status, answer)
 }
 
-// chunk accepts some items. False: one of them failed by our own fault; to go on
-// would let later ones overtake it.
+// chunk accepts some items. False: one of them failed by our own fault, and to go
+// on would let later ones overtake it.
 func (x *exchange) chunk(ctx context.Context, items []item, answers []Item, first int) bool {
 	arrivals, places := make([]ledger.Arrival, 0, len(items)), make([]int, 0, len(items))
-	sound := true
+	var broken error // a fault of ours
+	goOn := true
 	for i, each := range items {
 		answers[i].Index = first + i
 		arrival, err := x.prepare(ctx, each, x.itemID(each, first+i), "")
-		if err != nil {
-			sound = x.itemFailed(&answers[i], err) && sound
-			continue
+		if err != nil && !x.itemRefused(&answers[i], err) {
+			broken = err
+			if goOn = x.alone(err); !goOn {
+				x.giveUp(answers[i:], first+i)
+				break
+			}
+			x.itemUnavailable(&answers[i])
 		}
-		arrivals, places = append(arrivals, arrival), append(places, i)
+		if err == nil {
+			arrivals, places = append(arrivals, arrival), append(places, i)
+		}
 	}
 	receipts, failures := x.acceptor.AcceptAll(ctx, arrivals)
 	for n, i := range places {
 		if failures[n] != nil {
-			sound = x.itemFailed(&answers[i], failures[n]) && sound
+			if !x.itemRefused(&answers[i], failures[n]) {
+				broken, goOn = failures[n], false
+				x.itemUnavailable(&answers[i])
+			}
 			continue
 		}
 		x.noticed(arrivals[n], receipts[n])
@@ -95,37 +107,35 @@ func (x *exchange) chunk(ctx context.Context, items []item, answers []Item, firs
 		receipt := receiptOf(receipts[n])
 		answers[i].Receipt = &receipt
 	}
-	return sound
+	if broken != nil {
+		x.log.Warn("items of a batch could not be stored; their sender was told to try again", zap.String("tracking_id", x.tracking.String()),
+			zap.String("integration", x.entry.Name), zap.Int("items", len(items)), zap.Int("from", first), zap.Error(broken))
+	}
+	return goOn
+}
+
+// alone tells whether a fault of ours stops none of the items behind: the
+// integration's expression fails on this one, and nobody asked for an order.
+func (x *exchange) alone(err error) bool {
+	_, ours := judge(err)
+	return ours != nil && x.entry.Record.Order == "none"
 }
 
 // itemID is the sender's identity of an item: its own, where the provider gives
 // each one, else the request's with the item's number, which is the same when
 // the request is repeated.
 func (x *exchange) itemID(i item, index int) string {
-	if provider.Scheme(x.source.Webhook.Verify.Scheme) == provider.SendGrid {
-		var event struct {
-			ID string `json:"sg_event_id"`
-		}
-		if json.Unmarshal(i.raw, &event) == nil && event.ID != "" {
-			return event.ID
-		}
-	}
-	if x.eventID == "" {
-		return ""
-	}
-	return x.eventID + ":" + strconv.Itoa(index)
+	return provider.ItemEventID(provider.Scheme(x.source.Webhook.Verify.Scheme), x.eventID, index, i.raw)
 }
 
-// itemFailed answers one item; false: the fault is ours.
-func (x *exchange) itemFailed(answer *Item, err error) bool {
+// itemRefused answers an item that its sender must change; false: the fault is
+// ours, and it is not answered yet.
+func (x *exchange) itemRefused(answer *Item, err error) bool {
 	status, ours := judge(err)
 	if ours != nil {
 		x.alert("integration", x.entry.Name, ours, x.tracking.String())
 	}
 	if status == http.StatusServiceUnavailable {
-		x.log.Warn("an item of a batch could not be stored; its sender was told to try again", zap.String("tracking_id", x.tracking.String()),
-			zap.String("integration", x.entry.Name), zap.Int("item", answer.Index), zap.Error(err))
-		x.itemUnavailable(answer)
 		return false
 	}
 	p := explain(err)

@@ -113,11 +113,11 @@ func (x *exchange) read() (release func(), ok bool) {
 	}
 	control := http.NewResponseController(x.w)
 	raw, err := x.readSteps(x.stream(control, packed, limit), size, limit, &taken)
+	// The server's own deadline for the answer counts from the header, and may have passed with a slow body.
+	_ = control.SetWriteDeadline(time.Now().Add(answerTimeout))
 	if err == nil {
 		x.raw = raw
-		// A deadline that passes later would end the request's context; without a writer's one it would have none.
-		_ = control.SetReadDeadline(time.Time{})
-		_ = control.SetWriteDeadline(time.Now().Add(answerTimeout))
+		_ = control.SetReadDeadline(time.Time{}) // one that passes later would end the request's context
 		return release, true
 	}
 	release()

@@ -32,11 +32,17 @@ type upload struct {
 type fields struct {
 	values map[string][]any
 	count  int
+	size   int // bytes of all values
 }
 
-func (f *fields) add(name string, value any) error {
+// add is given the size of the value, so that a form that is larger than a record may
+// be is refused before it is written out.
+func (f *fields) add(name string, value any, size int) error {
 	if f.count++; f.count > maxFields {
 		return fault.New(fault.Data, "too_many_fields", "the form has more than %d fields", maxFields)
+	}
+	if f.size += len(name) + size; f.size > maxRecord {
+		return fault.New(fault.Data, "record_too_large", "the form makes a record of more than %d bytes, and no more are taken; leave out files, or send smaller ones", maxRecord)
 	}
 	name = utf8Text(name)
 	f.values[name] = append(f.values[name], value)
@@ -90,7 +96,7 @@ func (f *fields) pairs(text string) error {
 		if err != nil {
 			return unreadableForm(err)
 		}
-		if err := f.add(plainName, utf8Text(plain)); err != nil {
+		if err := f.add(plainName, utf8Text(plain), len(plain)); err != nil {
 			return err
 		}
 	}
@@ -119,23 +125,24 @@ func (f *fields) parts(r *multipart.Reader, maxFile int) error {
 func (f *fields) part(p *multipart.Part, maxFile int) error {
 	_, isFile := p.Header["Content-Type"]
 	isFile = isFile || p.FileName() != ""
-	raw, err := io.ReadAll(p) // the whole body is in memory already, and bounded
+	raw, err := io.ReadAll(io.LimitReader(p, maxRecord+1)) // all files together are no larger
 	if err != nil {
 		return unreadableForm(err)
 	}
 	switch {
 	case !isFile:
-		return f.add(p.FormName(), utf8Text(string(raw)))
+		return f.add(p.FormName(), utf8Text(string(raw)), len(raw))
 	case p.FileName() == "" && len(raw) == 0:
 		return nil // a field for a file that was left empty
 	case len(raw) > maxFile:
-		return fault.New(fault.Data, "file_too_large", "the file in the field %.60q has %d bytes, at most %d are taken", p.FormName(), len(raw), maxFile)
+		return fault.New(fault.Data, "file_too_large", "the file in the field %.60q has more than %d bytes, and no more are taken; send a smaller one", p.FormName(), maxFile)
 	}
 	kind := p.Header.Get("Content-Type")
 	if strings.HasPrefix(kind, "text/plain") && p.FileName() == "" {
-		return f.add(p.FormName(), utf8Text(string(raw)))
+		return f.add(p.FormName(), utf8Text(string(raw)), len(raw))
 	}
-	return f.add(p.FormName(), upload{utf8Text(p.FileName()), utf8Text(kind), len(raw), base64.StdEncoding.EncodeToString(raw)})
+	file := upload{utf8Text(p.FileName()), utf8Text(kind), len(raw), base64.StdEncoding.EncodeToString(raw)}
+	return f.add(p.FormName(), file, len(file.Base64))
 }
 
 // utf8Text takes what is no UTF-8 as Windows-1252: old pages send that.

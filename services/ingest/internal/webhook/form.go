@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"waybill.internal/pkg/fault"
+	"waybill.internal/services/ingest/internal/accept"
 )
 
 // form answers a form, or the event of a provider that sends its events as forms.
@@ -25,12 +26,23 @@ func (x *exchange) form(kind content, boundary string) {
 			x.eventID = spare
 		}
 	}
-	raw, err := formJSON(x.raw, kind, boundary, maxFile)
+	raw, err := x.decodeForm(kind, boundary, maxFile)
 	if err != nil {
 		x.failed(err)
 		return
 	}
 	x.event(raw, spare)
+}
+
+// decodeForm makes a few forms JSON at a time.
+func (x *exchange) decodeForm(kind content, boundary string, maxFile int) ([]byte, error) {
+	ctx, cancel := x.within(lookTimeout)
+	defer cancel()
+	if err := x.decoder.Acquire(ctx, 1); err != nil {
+		return nil, &accept.Unavailable{Err: errDecoders}
+	}
+	defer x.decoder.Release(1)
+	return formJSON(x.raw, kind, boundary, maxFile)
 }
 
 // originAllowed tells whether the page that sent the form may do so. A browser

@@ -161,8 +161,8 @@ func (p proxies) client(r *http.Request) netip.Prefix {
 	if p.trust(at) {
 		hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 		for i := len(hops) - 1; i >= max(0, len(hops)-maxForwarded); i-- {
-			a, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-			if err != nil {
+			a, ok := hop(strings.TrimSpace(hops[i]))
+			if !ok {
 				break // from here on the list is not one that a proxy of ours wrote
 			}
 			if at = a.Unmap().WithZone(""); !p.trust(at) {
@@ -179,6 +179,15 @@ func (p proxies) client(r *http.Request) netip.Prefix {
 		return netip.Prefix{} // no address: all of these share one limit
 	}
 	return network
+}
+
+// hop reads an address as proxies write them: some add the port.
+func hop(text string) (netip.Addr, bool) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return a, true
+	}
+	withPort, err := netip.ParseAddrPort(text)
+	return withPort.Addr(), err == nil
 }
 
 // scheme is the one that the client used, as far as we know.

@@ -10,6 +10,7 @@ import (
 	"waybill.internal/pkg/fault"
 	"waybill.internal/pkg/integration"
 	"waybill.internal/pkg/ledger"
+	"waybill.internal/pkg/provider"
 	"waybill.internal/services/ingest/internal/accept"
 )
 
@@ -30,6 +31,8 @@ func (x *exchange) event(raw []byte, spareKey string) {
 	x.failed(err)
 }
 
+var errDecoders = errors.New("too many bodies are being decoded")
+
 // tooLarge is the error of a record that is larger than any may be.
 func tooLarge(size int) error {
 	return fault.New(fault.Data, "record_too_large", "the record has %d bytes, at most %d are taken", size, maxRecord)
@@ -42,11 +45,14 @@ func (x *exchange) prepare(ctx context.Context, i item, eventID, spareKey string
 		return ledger.Arrival{}, tooLarge(len(i.raw))
 	}
 	if err := x.decoder.Acquire(ctx, 1); err != nil {
-		return ledger.Arrival{}, &accept.Unavailable{Err: errors.New("too many bodies are being decoded")}
+		return ledger.Arrival{}, &accept.Unavailable{Err: errDecoders}
 	}
 	defer x.decoder.Release(1)
 	body, err := integration.DecodeJSON(i.raw)
 	if err != nil {
+		if x.known { // a stranger's nonsense says nothing of the partner's format
+			x.acceptor.Unread(x.entry.Name, x.source.Name, "unreadable")
+		}
 		return ledger.Arrival{}, unreadable(err, i)
 	}
 	arrival, err := x.acceptor.Prepare(ctx, accept.Input{Entry: x.entry, Source: x.source, Body: body, Raw: i.raw, ContentType: jsonType,
@@ -116,6 +122,8 @@ func (x *exchange) accepted(receipt ledger.Receipt) {
 		x.thank()
 	case refused != nil:
 		x.problem(status, *refused)
+	case status == http.StatusAccepted:
+		x.answer(provider.Scheme(x.source.Webhook.Verify.Scheme).AcceptedStatus(), receiptOf(receipt))
 	default:
 		x.answer(status, receiptOf(receipt))
 	}

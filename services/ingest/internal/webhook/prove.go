@@ -7,11 +7,29 @@ import (
 	"go.uber.org/zap"
 
 	"waybill.internal/pkg/provider"
+	"waybill.internal/services/ingest/internal/accept"
 )
 
 // request is what came, as the provider's rules look at it.
 func (x *exchange) request() provider.Request {
 	return provider.Request{Method: x.r.Method, URL: x.proxies.scheme(x.r) + "://" + x.r.Host + x.r.URL.RequestURI(), Header: x.r.Header, Body: x.raw}
+}
+
+// look finds a handshake and proves the sender, of a few bodies at a time: some
+// proofs lie inside the body, and decoded a body may be many times its size. A
+// handshake that is not signed needs no proof.
+func (x *exchange) look() (greeting provider.Answer, asked bool, err error) {
+	ctx, cancel := x.within(lookTimeout)
+	defer cancel()
+	if err := x.decoder.Acquire(ctx, 1); err != nil {
+		return greeting, false, &accept.Unavailable{Err: errDecoders}
+	}
+	defer x.decoder.Release(1)
+	greeting, asked = x.verifiers.handshake(x.entry, x.source, x.request())
+	if asked && !greeting.Signed {
+		return greeting, true, nil
+	}
+	return greeting, asked, x.verify()
 }
 
 // verify proves who sent the request; what it proves is the body as it was packed.

@@ -85,7 +85,7 @@ func (x *exchange) mayRead() ([]string, bool) {
 // keyOf finds, in the order of names, the integrations that a shown key may read.
 func (x *exchange) keyOf() ([]string, [sha256.Size]byte) {
 	shown := x.r.Header.Get("X-Api-Key")
-	if token, ok := strings.CutPrefix(x.r.Header.Get("Authorization"), "Bearer "); ok && shown == "" {
+	if word, token, _ := strings.Cut(x.r.Header.Get("Authorization"), " "); strings.EqualFold(word, "Bearer") && shown == "" {
 		shown = token
 	}
 	if shown == "" || strings.HasPrefix(shown, provider.DigestPrefix) {

@@ -8,9 +8,10 @@
 // event (one.go), a batch (batch.go) or a form (form.go), and ends in accept.
 //
 // Every answer carries a Trackingid header, under which the interaction is kept;
-// what is told to come again (503, 429) is only logged. Every refusal is a problem
-// document (RFC 9457) with a code that does not change. The OpenAPI document of
-// package openapi says what is answered when; test/http holds it true.
+// what is told to come again (503, 429) is only logged, 429 at most once a second.
+// Every refusal is a problem document (RFC 9457) with a code that does not change.
+// The OpenAPI document of package openapi says what is answered when; test/http
+// holds it true.
 package webhook
 
 import (
@@ -26,6 +27,7 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 
 	"waybill.internal/pkg/catalog"
 	"waybill.internal/pkg/egress"
@@ -40,6 +42,8 @@ import (
 const (
 	// acceptTimeout bounds the wait for the commit, so that every answer is out within 3 s.
 	acceptTimeout = 1200 * time.Millisecond
+	// lookTimeout bounds the wait to look into a body, which comes before acceptTimeout.
+	lookTimeout = 300 * time.Millisecond
 	// batchTimeout bounds the same for all items of a batch.
 	batchTimeout = 10 * time.Second
 	retryAfter   = "5"  // seconds, in every 503
@@ -76,6 +80,7 @@ type Handler struct {
 	decoder   *semaphore.Weighted // decoded bodies at once: decoded, a body may be many times its size
 	strangers strangers
 	readers   *readers
+	notices   *rate.Limiter // of log lines about limits: a flood is not to fill the log
 	proxies   proxies
 }
 
@@ -111,7 +116,7 @@ type Config struct {
 func New(c Config) (*Handler, error) {
 	h := &Handler{ledger: c.Ledger, acceptor: c.Acceptor, catalog: c.Catalog, log: c.Log, alert: c.Alert, count: c.Count,
 		verifiers: newVerifiers(), doors: map[string]door{}, budget: semaphore.NewWeighted(bodyBudget),
-		decoder: semaphore.NewWeighted(int64(2 * runtime.GOMAXPROCS(0))), strangers: newStrangers(), readers: newReaders(), proxies: c.Proxies}
+		decoder: semaphore.NewWeighted(int64(2 * runtime.GOMAXPROCS(0))), strangers: newStrangers(), readers: newReaders(), notices: rate.NewLimiter(1, 10), proxies: c.Proxies}
 	if h.paused = c.Paused; h.paused == nil {
 		h.paused = func(string, string) bool { return false }
 	}
@@ -163,6 +168,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.entry, _ = h.catalog.Get(door.integration)
 		x.source, _ = x.entry.Source(door.source)
 		x.gate = door.gate
+		x.hide()
 		x.enter()
 	case path == openapiPath:
 		x.openapi()
@@ -172,6 +178,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.receipt(strings.TrimPrefix(path, receiptsPath))
 	default:
 		x.turnAway(http.StatusNotFound, "not_found", "nothing is taken on this path")
+	}
+}
+
+// hide takes out of what is kept the proof that a partner shows under a header of
+// its own naming; those of known names are redacted already.
+func (x *exchange) hide() {
+	name := strings.ToLower(x.source.Webhook.Verify.Header)
+	if _, shown := x.headers[name]; shown {
+		x.headers[name] = "[redacted]"
 	}
 }
 
@@ -259,12 +274,8 @@ func methods(s *integration.Source) string {
 
 // proven answers handshakes, and what has no proof or is over its rate.
 func (x *exchange) proven() bool {
-	greeting, asked := x.verifiers.handshake(x.entry, x.source, x.request())
-	if asked && !greeting.Signed {
-		x.greet(greeting)
-		return false
-	}
-	if err := x.verify(); err != nil {
+	greeting, asked, err := x.look()
+	if err != nil {
 		x.refuse(http.StatusUnauthorized, err)
 		return false
 	}
@@ -313,6 +324,10 @@ func (x *exchange) take() {
 // later tells the sender to come again when there is room.
 func (x *exchange) later(wait time.Duration, code, detail string) {
 	x.w.Header().Set("Retry-After", seconds(wait))
+	if x.notices.Allow() {
+		x.log.Warn("a request was told to come later, as may be others that are not named", zap.String("tracking_id", x.tracking.String()),
+			zap.String("integration", x.integration()), zap.String("code", code), zap.String("limit", detail))
+	}
 	if x.raw == nil {
 		x.closeUnread()
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"waybill.internal/services/ingest/internal/rows"
+	"waybill.internal/services/ingest/internal/rows/grid"
 )
 
 // Bounds of a workbook.
@@ -39,10 +40,10 @@ type book struct {
 	src     io.ReaderAt // the stream of records
 	size    int64
 	strings sharedStrings
-	formats map[int]dateKind // of number formats by id; in versions up to 4 by order
-	order   int              // number formats so far
-	cells   []dateKind       // by number of the cell format
-	pending []int            // by number of the cell format its number format: settled once all are known
+	formats map[int]grid.DateKind // of number formats by id; in versions up to 4 by order
+	order   int                   // number formats so far
+	cells   []grid.DateKind       // by number of the cell format
+	pending []int                 // by number of the cell format its number format: settled once all are known
 }
 
 // Inspect reads what a workbook says about itself, without the rows.
@@ -59,7 +60,7 @@ func openBook(src io.ReaderAt, size int64) (*book, error) {
 	if size > MaxBytes {
 		return nil, &rows.FileError{Code: rows.TooLarge, Message: fmt.Sprintf("the file has %d bytes, .xls files of up to %d MiB are read; split it, or save it as .xlsx or .csv", size, MaxBytes>>20)}
 	}
-	b := &book{formats: map[int]dateKind{}}
+	b := &book{formats: map[int]grid.DateKind{}}
 	var err error
 	if b.src, b.size, err = records(src, size); err != nil {
 		return nil, err
@@ -285,7 +286,7 @@ func (b *book) readFormat(s *scanner, r rec) error {
 	if err != nil && !errors.As(err, &broken) {
 		return err
 	}
-	b.formats[id] = kindOfFormat(text) // one that cannot be read is none of a date
+	b.formats[id] = grid.KindOfFormat(text) // one that cannot be read is none of a date
 	return nil
 }
 
@@ -299,17 +300,17 @@ func (b *book) addCellFormat(format int) error {
 
 // settleFormats finds out which cell formats show dates.
 func (b *book) settleFormats() error {
-	b.cells = make([]dateKind, len(b.pending))
+	b.cells = make([]grid.DateKind, len(b.pending))
 	for i, id := range b.pending {
 		b.cells[i] = b.numberFormat(id)
 	}
 	return nil
 }
 
-func (b *book) numberFormat(id int) dateKind {
+func (b *book) numberFormat(id int) grid.DateKind {
 	kind, said := b.formats[id]
 	if !said && b.Version >= 50 {
-		return kindOfBuiltin(id)
+		return grid.KindOfBuiltin(id)
 	}
 	return kind
 }

@@ -34,6 +34,25 @@ func TestBomb(t *testing.T) {
 	}
 }
 
+// TestLongFormats: number formats are read once each, however long they are. Read
+// again for each of their characters, these would take the better part of an hour.
+func TestLongFormats(t *testing.T) {
+	t.Parallel()
+	globals := &biff{}
+	for id := range 1000 {
+		globals.put(0x041E, 164+id, 8000, byte(0), strings.Repeat("?", 7990)+"dd.mm.yyyy")
+	}
+	globals.put(0x00E0, 0, 164, make([]byte, 16)) // a cell format that uses the first
+	b := file8(globals, sheetOf("S", (&biff{}).put(0x0203, 0, 0, 0, 46082.0)))
+	r, err := xlsrows.New(bytes.NewReader(b), int64(len(b)), &integration.Sheet{}, maxRow, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if row, err := r.Next(); err != nil || string(row.Body) != `{"c1":"2026-03-01"}` {
+		t.Errorf("%s, %v", row.Body, err)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	good := file8(nil, sheetOf("S", (&biff{}).text8(0, 0, "x")))

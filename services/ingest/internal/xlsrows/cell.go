@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"waybill.internal/services/ingest/internal/rows"
+	"waybill.internal/services/ingest/internal/rows/grid"
 )
 
 // Bounds of a sheet: what the format can address.
@@ -15,26 +16,16 @@ const (
 	maxColumns = 256
 )
 
-// kind says what a cell holds.
-type kind byte
-
-const (
-	blank   kind = iota
-	text         // a text, also an empty one
-	literal      // a number or a boolean as JSON
-	failed       // an error such as #N/A, in text
-)
-
 // cell is one cell of a row. Its text lies in its own buffer or is one of the shared
 // texts, which are not copied: a small sheet can refer to a long one millions of
 // times.
 type cell struct {
-	kind kind
+	kind grid.Kind
 	text []byte
 	own  []byte
 }
 
-func (c *cell) set(k kind, own []byte) { c.kind, c.own, c.text = k, own, own }
+func (c *cell) set(k grid.Kind, own []byte) { c.kind, c.own, c.text = k, own, own }
 
 // errorText names an error value.
 func errorText(code byte) string {
@@ -60,14 +51,14 @@ func errorText(code byte) string {
 
 // number gives a number as its format shows it: as a date, a time or both, else as
 // the shortest decimal text that is this number.
-func (b *book) number(to []byte, v float64, shown dateKind) (kind, []byte) {
+func (b *book) number(to []byte, v float64, shown grid.DateKind) (grid.Kind, []byte) {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
-		return failed, append(to, "#NUM!"...)
+		return grid.Failed, append(to, "#NUM!"...)
 	}
-	if moment, ok := dateText(v, shown, b.Date1904); ok {
-		return text, append(to, moment...)
+	if to, ok := grid.AppendMoment(to, v, shown, b.Date1904); ok {
+		return grid.Text, to
 	}
-	return literal, strconv.AppendFloat(to, v, 'f', -1, 64)
+	return grid.Literal, strconv.AppendFloat(to, v, 'f', -1, 64)
 }
 
 // rk unpacks a number of 4 bytes.
@@ -84,14 +75,14 @@ func rk(v uint32) float64 {
 
 // shown gives what of a moment a cell shows, by the number of its format. Cells of
 // version 2 name the number format themselves.
-func (b *book) shown(r rec, at int) dateKind {
+func (b *book) shown(r rec, at int) grid.DateKind {
 	if b.Version < 30 {
 		return b.numberFormat(int(r.u8(at+1)) & 0x3F)
 	}
 	if i := int(r.u16(at)); i < len(b.cells) {
 		return b.cells[i]
 	}
-	return noDate
+	return grid.NoDate
 }
 
 // isCell says whether records of a type hold cells that are not blank.
@@ -150,7 +141,7 @@ func (b *book) fill(row *row, s *scanner, r rec) error {
 		if !ok {
 			return malformed("the cell at byte %d refers to text %d, the workbook has %d%s", r.at, r.u32(at), b.strings.count, badCompoundEnd)
 		}
-		c.kind, c.text = text, shared
+		c.kind, c.text = grid.Text, shared
 	case opLabel, opLabel2, opRString:
 		return b.fillLabel(c, s, r, at)
 	default:
@@ -164,9 +155,9 @@ func float(r rec, at int) float64 {
 }
 
 func (c *cell) setBoolErr(value byte, isError bool) {
-	c.set(literal, strconv.AppendBool(c.own[:0], value != 0))
+	c.set(grid.Literal, strconv.AppendBool(c.own[:0], value != 0))
 	if isError {
-		c.set(failed, append(c.own[:0], errorText(value)...))
+		c.set(grid.Failed, append(c.own[:0], errorText(value)...))
 	}
 }
 
@@ -180,7 +171,7 @@ func (b *book) fillLabel(c *cell, s *scanner, r rec, at int) (err error) {
 	default:
 		own, err = b.appendShort(own, r.data[at:], 2)
 	}
-	c.set(text, own)
+	c.set(grid.Text, own)
 	return err
 }
 
@@ -214,7 +205,7 @@ func (b *book) fillFormula(c *cell, s *scanner, r rec, at int) error {
 	case 2:
 		c.setBoolErr(value, true)
 	default: // an empty text
-		c.set(text, c.own[:0])
+		c.set(grid.Text, c.own[:0])
 	}
 	return nil
 }
@@ -225,7 +216,7 @@ const maxBehindFormula = 16
 
 // fillResult takes the text that follows a formula; without one it is empty.
 func (b *book) fillResult(c *cell, s *scanner) error {
-	c.set(text, c.own[:0])
+	c.set(grid.Text, c.own[:0])
 	for range maxBehindFormula {
 		switch op, ok := s.peek(); {
 		case !ok, op == opEOF, isBOF(op):
@@ -252,7 +243,7 @@ func (b *book) takeResult(c *cell, s *scanner, r rec) (err error) {
 			return nil // some writers leave the flags of an empty text out
 		}
 		own, err := (&parts{s: s, data: r.data}).appendText(c.own[:0], 2)
-		c.set(text, own)
+		c.set(grid.Text, own)
 		return err
 	}
 	lengthBytes := 2
@@ -270,7 +261,7 @@ func (b *book) takeResult(c *cell, s *scanner, r rec) (err error) {
 		data = append(data, r.data...)
 	}
 	own, err := b.appendShort(c.own[:0], data, lengthBytes)
-	c.set(text, own)
+	c.set(grid.Text, own)
 	return err
 }
 
@@ -313,10 +304,23 @@ func (w *row) empty() bool {
 	return true
 }
 
-// columnName gives the letters of a column, from 0.
-func columnName(n int) string {
-	if n < 26 {
-		return string(rune('A' + n))
+// Cell is part of grid.Cells.
+func (w *row) Cell(column int) (grid.Kind, []byte) {
+	if column >= w.width {
+		return grid.Blank, nil
 	}
-	return columnName(n/26-1) + string(rune('A'+n%26))
+	return w.cells[column].kind, w.cells[column].text
 }
+
+// Last is part of grid.Cells.
+func (w *row) Last(tells func(k grid.Kind, text []byte) bool) int {
+	for n := w.width; n > 0; n-- {
+		if c := w.cells[n-1]; tells(c.kind, c.text) {
+			return n
+		}
+	}
+	return 0
+}
+
+// TooLong is part of grid.Cells: the texts are shared, however long a row is.
+func (w *row) TooLong() bool { return false }

@@ -62,14 +62,14 @@ func TestCells(t *testing.T) {
 1@2 {"n":1000000,"b":true,"text":" \"Größe\\\n日本𝄞 ","f":0.1,"e":null}
 2@3 {"n":1.23,"b":false,"text":"text","f":true,"e":null}
 3@4 {"n":41.5,"b":null,"text":"","f":null,"e":null}
-4@5 cell_error: column A holds the error #N/A instead of a value
-5@6 cell_error: column B holds the error #REF! instead of a value
+4@5 cell_error: cell A5 holds the error #N/A instead of a value
+5@6 cell_error: cell B6 holds the error #REF! instead of a value
 6@8 {"n":7,"b":-1,"text":null,"f":null,"e":null}
 7@10 ragged: a value stands in column F, behind the last of 5 columns
-8@11 cell_error: column A holds the error #NUM! instead of a value
+8@11 cell_error: cell A11 holds the error #NUM! instead of a value
 9@12 {"n":17976931348623157…00000000000000000000000000000000,"b":null,"text":null,"f":null,"e":null}
 10@13 {"n":-0.…0000000000000000000000000000000000000000000000000000000000000005,"b":null,"text":null,"f":null,"e":null}
-11@15 nul: column C contains a NUL character`)
+11@15 nul: cell C15 contains a NUL character`)
 }
 
 func TestDates(t *testing.T) {

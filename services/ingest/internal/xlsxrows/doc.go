@@ -45,7 +45,7 @@
 // ([rows.WrongFormat], [rows.Unsupported]), a missing or cut part, more rows or
 // columns than a sheet has, parts that unpack to 200 times their size beyond 64 MiB
 // ([rows.Bomb]), entities in a part that expand out of proportion, rows that become
-// 256 times as long as JSON as they are in the sheet.
+// 256 times as long as JSON as they are in the sheet, or 32 times beyond 1 GiB.
 //
 // # Resuming
 //

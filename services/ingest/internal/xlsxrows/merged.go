@@ -4,23 +4,26 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strconv"
 
 	"waybill.internal/services/ingest/internal/rows"
+	"waybill.internal/services/ingest/internal/rows/grid"
 	"waybill.internal/services/ingest/internal/xmlrows/xmlscan"
 )
 
 const (
 	maxMerged   = 200_000 // ranges of a sheet
 	maxFillings = 1 << 14 // cells that ranges cover in one row
+	maxFilled   = 8       // times that the texts of all ranges of a row may be as long as a row
 )
 
 // area is a range of merged cells, from 0 in columns and from 1 in rows.
 type area struct {
 	top, bottom, left, right int
-	kind                     kind
+	kind                     grid.Kind
 	text                     []byte
 }
 
@@ -82,31 +85,33 @@ func rowOf(place []byte) (int, bool) {
 }
 
 // fill fills a row. Rows must come in order: of one that does not, the ranges that
-// began before are not known any more.
+// began before are not known any more. A range without a value has nothing to give,
+// and an empty row gets nothing: there may be very many of both.
 func (f *fillings) fill(w *row) error {
+	if w.empty() {
+		return nil
+	}
 	f.active = slices.DeleteFunc(f.active, func(a area) bool { return a.bottom < w.number })
 	for len(f.areas) > 0 && f.areas[0].top <= w.number {
 		a := f.areas[0]
 		f.areas = f.areas[1:]
-		if a.bottom < w.number {
+		if a.top != w.number || a.left >= w.width || len(w.cells[a.left].text) == 0 {
 			continue
 		}
-		if a.top == w.number && a.left < w.width {
-			a.kind, a.text = w.cells[a.left].kind, append([]byte(nil), w.cells[a.left].text...)
-		}
+		a.kind, a.text = w.cells[a.left].kind, append([]byte(nil), w.cells[a.left].text...)
 		f.active = append(f.active, a)
 	}
-	covered := 0
+	covered, held := 0, 0
 	for _, a := range f.active {
 		if covered += a.right - a.left + 1; covered > maxFillings {
 			return &rows.FileError{Code: rows.Malformed, Line: w.number, Message: "ranges of merged cells lie over each other"}
 		}
-	}
-	if w.empty() {
-		return nil
+		if held += len(a.text); held > maxFilled*f.maxRow {
+			return &rows.FileError{Code: rows.TooLarge, Line: w.number, Message: fmt.Sprintf("the merged cells that reach into this row hold more than %d bytes of text", maxFilled*f.maxRow)}
+		}
 	}
 	for _, a := range f.active {
-		for i := a.left; i <= a.right && len(a.text) > 0; i++ {
+		for i := a.left; i <= a.right; i++ {
 			if w.size += len(a.text); w.size > f.maxRow {
 				w.tooLong = true
 				return nil

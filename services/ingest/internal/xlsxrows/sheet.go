@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"waybill.internal/services/ingest/internal/rows"
+	"waybill.internal/services/ingest/internal/rows/grid"
 	"waybill.internal/services/ingest/internal/xmlrows/xmlscan"
 )
 
@@ -18,42 +19,35 @@ const (
 	maxSheet   = 64 << 30 // bytes of a sheet
 )
 
-// kind says what a cell holds.
-type kind uint8
-
-const (
-	blank   kind = iota
-	text         // also an empty one
-	literal      // a number or a boolean as JSON
-	failed       // an error such as #N/A, in text
-)
-
 type cell struct {
-	kind kind
-	text []byte
+	kind  grid.Kind
+	text  []byte
+	there bool // it is among the row's used
 }
 
-// row is the row at hand; its memory is used again for the next one.
+// row is the row at hand; its memory is used again for the next one. A row may have
+// two cells, of which one is its 16,384th: nothing is done for those between.
 type row struct {
 	number  int // from 1
 	width   int // cells up to the last one that is there
 	cells   []cell
-	size    int  // bytes of text
-	tooLong bool // the rest of its texts was left out
+	used    []int // columns of the cells that are there, in the order of the file
+	size    int   // bytes of text
+	tooLong bool  // the rest of its texts was left out
 }
 
 // keptText is how much room for one cell's text is kept for the next row.
 const keptText = 2 << 10
 
 func (w *row) reset(number int) {
-	for i := range w.cells[:w.width] {
+	for _, i := range w.used {
 		kept := w.cells[i].text[:0]
 		if cap(kept) > keptText {
 			kept = nil
 		}
 		w.cells[i] = cell{text: kept}
 	}
-	*w = row{number: number, cells: w.cells}
+	*w = row{number: number, cells: w.cells, used: w.used[:0]}
 }
 
 func (w *row) at(column int) *cell {
@@ -61,24 +55,45 @@ func (w *row) at(column int) *cell {
 		w.cells = append(w.cells, cell{})
 	}
 	w.width = max(w.width, column+1)
-	return &w.cells[column]
+	c := &w.cells[column]
+	if !c.there {
+		c.there, w.used = true, append(w.used, column)
+	}
+	return c
 }
+
+// Last is part of grid.Cells.
+func (w *row) Last(tells func(k grid.Kind, text []byte) bool) int {
+	n := 0
+	for _, i := range w.used {
+		if i >= n && tells(w.cells[i].kind, w.cells[i].text) {
+			n = i + 1
+		}
+	}
+	return n
+}
+
+// Cell is part of grid.Cells.
+func (w *row) Cell(column int) (grid.Kind, []byte) {
+	if column >= w.width {
+		return grid.Blank, nil
+	}
+	return w.cells[column].kind, w.cells[column].text
+}
+
+// TooLong is part of grid.Cells.
+func (w *row) TooLong() bool { return w.tooLong }
 
 // empty says whether no cell holds anything; an empty text is nothing.
 func (w *row) empty() bool {
-	for _, c := range w.cells[:w.width] {
-		if len(c.text) > 0 {
-			return false
-		}
-	}
-	return !w.tooLong
+	return !w.tooLong && w.Last(func(_ grid.Kind, text []byte) bool { return len(text) > 0 }) == 0
 }
 
 // sheetRows reads the rows of a sheet as a stream.
 type sheetRows struct {
 	part   *part
 	book   *Book
-	kinds  []dateKind
+	kinds  []grid.DateKind
 	texts  *texts
 	maxRow int
 	row    row
@@ -240,14 +255,14 @@ func (s *sheetRows) gather() error {
 
 // take puts what was gathered into a cell.
 func (s *sheetRows) take(c *cell, shape string, style int) error {
-	c.kind, c.text = blank, c.text[:0]
+	c.kind, c.text = grid.Blank, c.text[:0]
 	value := s.value
 	if shape != "str" {
 		value = bytes.TrimSpace(value)
 	}
 	if shape != "inlineStr" && len(value) == 0 {
 		if shape == "str" {
-			c.kind = text
+			c.kind = grid.Text
 		}
 		return nil
 	}
@@ -257,19 +272,19 @@ func (s *sheetRows) take(c *cell, shape string, style int) error {
 			return err
 		}
 	case "inlineStr":
-		c.kind = text
+		c.kind = grid.Text
 		if len(s.rich.text) > 0 {
 			value = s.rich.text
 		}
 		c.text = append(c.text, unescape(value)...)
 	case "b":
-		c.kind, c.text = literal, strconv.AppendBool(c.text, string(value) == "1" || string(value) == "true")
+		c.kind, c.text = grid.Literal, strconv.AppendBool(c.text, string(value) == "1" || string(value) == "true")
 	case "e":
-		c.kind, c.text = failed, append(c.text, value...)
+		c.kind, c.text = grid.Failed, append(c.text, value...)
 	case "", "n":
 		s.takeNumber(c, value, style)
 	default: // the text of a formula, a date as text, and what is yet to be invented
-		c.kind, c.text = text, append(c.text, unescape(value)...)
+		c.kind, c.text = grid.Text, append(c.text, unescape(value)...)
 	}
 	s.row.size += len(c.text)
 	return nil
@@ -284,26 +299,26 @@ func (s *sheetRows) takeShared(c *cell, value []byte) error {
 	if err != nil {
 		return err
 	}
-	c.kind, c.text = text, append(c.text, shared...)
+	c.kind, c.text = grid.Text, append(c.text, shared...)
 	if !ok {
-		c.kind, c.text = failed, append(c.text, "of a text that is not in the file"...)
+		c.kind, c.text = grid.Failed, append(c.text, "of a text that is not in the file"...)
 	}
 	return nil
 }
 
 func (s *sheetRows) takeNumber(c *cell, value []byte, style int) {
-	if style >= 0 && style < len(s.kinds) && s.kinds[style] != noDate {
+	if style >= 0 && style < len(s.kinds) && s.kinds[style] != grid.NoDate {
 		if v, err := strconv.ParseFloat(string(value[:min(len(value), 40)]), 64); err == nil {
 			var ok bool
-			if c.text, ok = moment(c.text, v, s.kinds[style], s.book.Date1904); ok {
-				c.kind = text
+			if c.text, ok = grid.AppendMoment(c.text, v, s.kinds[style], s.book.Date1904); ok {
+				c.kind = grid.Text
 				return
 			}
 		}
 	}
 	var ok bool
-	c.kind = literal
+	c.kind = grid.Literal
 	if c.text, ok = number(c.text, value); !ok {
-		c.kind, c.text = failed, append(c.text, "of a number that is none"...)
+		c.kind, c.text = grid.Failed, append(c.text, "of a number that is none"...)
 	}
 }

@@ -43,33 +43,6 @@ func escaped(p []byte) (rune, int) {
 	return rune(n), 7
 }
 
-// quote appends a JSON string.
-func quote(to, text []byte) []byte {
-	const hex = "0123456789abcdef"
-	to = append(to, '"')
-	for _, b := range text {
-		switch {
-		case b == '"' || b == '\\':
-			to = append(to, '\\', b)
-		case b == '\n':
-			to = append(to, '\\', 'n')
-		case b < ' ':
-			to = append(to, '\\', 'u', '0', '0', hex[b>>4], hex[b&15])
-		default:
-			to = append(to, b)
-		}
-	}
-	return append(to, '"')
-}
-
-// columnName gives the letters of a column, from 0.
-func columnName(n int) string {
-	if n < 26 {
-		return string(rune('A' + n))
-	}
-	return columnName(n/26-1) + string(rune('A'+n%26))
-}
-
 // columnOf reads the letters of a cell's place such as AB12, from 0; false if there
 // are none or too many.
 func columnOf(place []byte) (int, bool) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"waybill.internal/services/ingest/internal/rows"
+	"waybill.internal/services/ingest/internal/rows/grid"
 	"waybill.internal/services/ingest/internal/xmlrows/xmlscan"
 )
 
@@ -197,11 +198,11 @@ const (
 )
 
 // formats reads what of a moment the cells of each format show.
-func (b *Book) formats() ([]dateKind, error) {
+func (b *Book) formats() ([]grid.DateKind, error) {
 	if b.styles == "" || !b.archive.has(b.styles) {
 		return nil, nil
 	}
-	own := map[int]dateKind{}
+	own := map[int]grid.DateKind{}
 	var ids []int
 	inCells := false
 	err := b.archive.each(b.styles, func(t xmlscan.Token, _ int) error {
@@ -211,7 +212,7 @@ func (b *Book) formats() ([]dateKind, error) {
 			if err != nil {
 				return nil // of no cell
 			}
-			if own[id] = kindOfFormat(attribute(t, "formatCode")); len(own) > maxOwnFormats {
+			if own[id] = grid.KindOfFormat(attribute(t, "formatCode")); len(own) > maxOwnFormats {
 				return wrong(rows.TooLarge, "there are more than %d number formats", maxOwnFormats)
 			}
 		case "cellXfs":
@@ -229,11 +230,11 @@ func (b *Book) formats() ([]dateKind, error) {
 	if err != nil {
 		return nil, fmt.Errorf("xlsxrows: the formats: %w", err)
 	}
-	kinds := make([]dateKind, len(ids))
+	kinds := make([]grid.DateKind, len(ids))
 	for i, id := range ids {
 		kind, isOwn := own[id]
 		if !isOwn {
-			kind = kindOfBuiltin(id)
+			kind = grid.KindOfBuiltin(id)
 		}
 		kinds[i] = kind
 	}

@@ -1,4 +1,4 @@
-package xlsxrows
+package grid
 
 import (
 	"math"
@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// dateKind is what of a moment a number format shows.
-type dateKind uint8
+// DateKind is what of a moment a number format shows.
+type DateKind uint8
 
 const (
-	noDate  dateKind = iota
+	NoDate  DateKind = iota
 	aDate            // 1
 	aTime            // 2
 	aMoment          // both
 	elapsed          // a duration, which stays a number
 )
 
-// kindOfBuiltin tells the formats that files need not spell out, those of East
+// KindOfBuiltin tells the formats that files need not spell out, those of East
 // Asian programs included.
-func kindOfBuiltin(id int) dateKind {
+func KindOfBuiltin(id int) DateKind {
 	switch id {
 	case 14, 15, 16, 17, 27, 28, 29, 30, 31, 36, 50, 51, 52, 53, 54, 57, 58:
 		return aDate
@@ -30,17 +30,17 @@ func kindOfBuiltin(id int) dateKind {
 	case 46:
 		return elapsed
 	}
-	return noDate
+	return NoDate
 }
 
-// kindOfFormat reads the first section of a number format such as
+// KindOfFormat reads the first section of a number format such as
 // [$-407]dd/mm/yyyy;@. An m beside hours or seconds is minutes, else months.
-func kindOfFormat(format string) dateKind {
+func KindOfFormat(format string) DateKind {
 	letters, isDuration := dateLetters(strings.ToLower(format))
 	if isDuration {
 		return elapsed
 	}
-	var kind dateKind
+	var kind DateKind
 	for i := 0; i < len(letters); i++ {
 		switch letters[i] {
 		case 'd', 'y':
@@ -66,11 +66,11 @@ func dateLetters(format string) (letters []byte, isDuration bool) {
 		rest := format[i:]
 		switch c := format[i]; {
 		case c == '"':
-			i += 1 + strings.IndexByte(rest[1:]+`"`, '"')
+			i += 1 + upTo(rest[1:], '"')
 		case c == '\\' || c == '_' || c == '*':
 			i++ // the next character stands for itself or for its width
 		case c == '[':
-			end := strings.IndexByte(rest+"]", ']')
+			end := upTo(rest, ']')
 			if inside := rest[1:max(1, min(end, len(rest)))]; inside != "" && strings.Trim(inside, inside[:1]) == "" && strings.Contains("hms", inside[:1]) {
 				return nil, true
 			}
@@ -92,6 +92,14 @@ func dateLetters(format string) (letters []byte, isDuration bool) {
 	return letters, false
 }
 
+// upTo is the place of c, or the end.
+func upTo(s string, c byte) int {
+	if i := strings.IndexByte(s, c); i >= 0 {
+		return i
+	}
+	return len(s)
+}
+
 const (
 	lastDay  = 2_958_465 // 9999-12-31
 	noSuch   = 60        // 1900-02-29, which Excel has and the calendar has not
@@ -99,10 +107,10 @@ const (
 	dayMS    = 24 * 60 * 60 * 1000
 )
 
-// moment writes a number that is shown as a date or time; false if it is no moment
+// AppendMoment writes a number that is shown as a date or time; false if it is no moment
 // of the calendar. A date with a time of day keeps it, whatever is shown.
-func moment(to []byte, v float64, kind dateKind, is1904 bool) ([]byte, bool) {
-	if kind == noDate || kind == elapsed || !(v >= 0) || v >= lastDay+1 {
+func AppendMoment(to []byte, v float64, kind DateKind, is1904 bool) ([]byte, bool) {
+	if kind == NoDate || kind == elapsed || !(v >= 0) || v >= lastDay+1 {
 		return to, false
 	}
 	ms := int64(math.Round(v * dayMS))
