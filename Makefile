@@ -27,7 +27,7 @@ PACKAGES ?= work
 HEAVY := /test/(e2e|torture)$$
 # The race detector costs about ten times the CPU: tests that only drive other
 # processes, or that run thousands of seeds on one goroutine, would show nothing more.
-RACE_EXCEPT := /test/(bench|boundary|compose|e2e|planted|simulation|torture)(/|$$)|/pkg/localstack(/|$$)
+RACE_EXCEPT := /test/(bench|benchfiles|boundary|compose|e2e|planted|simulation|torture)(/|$$)|/pkg/localstack(/|$$)|/ingest/internal/cases$$
 
 STACK := go run ./pkg/localstack/cmd/stack run --kafka --
 VERDICT = go run ./test/verdict $(VERDICT_FLAGS)
