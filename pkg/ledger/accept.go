@@ -4,12 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -183,24 +180,6 @@ func readInserted(rows pgx.Rows, first map[[16]byte]int, receipts []Receipt) ([]
 	return inserted, err
 }
 
-// keepInserted drops from the batches what was not new, and fills in what the insert gave.
-func keepInserted(batches []Batch, inserted []bool, receipts []Receipt) []Batch {
-	kept := batches[:0]
-	for _, b := range batches {
-		items := b.Items[:0]
-		for k := range b.Items {
-			if i := b.Items[k].Index; inserted[i] {
-				items = append(items, b.Items[k])
-				items[len(items)-1].Record = receipts[i].Record
-			}
-		}
-		if b.Items = items; len(items) > 0 {
-			kept = append(kept, b)
-		}
-	}
-	return kept
-}
-
 // newArrivals steps each arrival from nothing and fills the arrays of `accept`;
 // first is the index of each id's first arrival in this call.
 func (l *Ledger) newArrivals(m *moves, arrivals []Arrival, receipts []Receipt) (pgx.NamedArgs, map[[16]byte]int) {
@@ -222,7 +201,7 @@ func (l *Ledger) newArrivals(m *moves, arrivals []Arrival, receipts []Receipt) (
 		terms := l.terms(a.Integration)
 		to, batch := a.accepted(m, terms, i)
 		receipts[i].Record = to
-		ids, batches, trackingIDs = append(ids, nullUUID(a.ID)), append(batches, pgtype.UUID{Bytes: batch, Valid: true}), append(trackingIDs, nullUUID(a.Payload.TrackingID))
+		ids, batches, trackingIDs = append(ids, nullUUID(a.ID)), append(batches, pgtype.UUID{Bytes: batch, Valid: true}), append(trackingIDs, pgtype.UUID{Bytes: a.Payload.TrackingID, Valid: true})
 		integrations, sources = append(integrations, a.Integration), append(sources, a.Source)
 		keys, entityKeys = append(keys, a.Key), append(entityKeys, a.EntityKey)
 		versions, outcomes = append(versions, a.Version), append(outcomes, int32(to.Outcome.Number))
@@ -243,17 +222,6 @@ func (l *Ledger) newArrivals(m *moves, arrivals []Arrival, receipts []Receipt) (
 	}, first
 }
 
-// alike gives the first value for all if they are equal: such a column costs little on
-// its way and in the statement, and those of a file are mostly such.
-func alike[T comparable](column []T) []T {
-	for i := range column {
-		if column[i] != column[0] {
-			return column
-		}
-	}
-	return column[:min(1, len(column))]
-}
-
 // accepted is the arrival's record, and the batch whose message holds it.
 func (a *Arrival) accepted(m *moves, terms Terms, index int) (record.Record, BatchID) {
 	fact := record.Fact{Event: record.Accepted}
@@ -272,51 +240,6 @@ func (a *Arrival) accepted(m *moves, terms Terms, index int) (record.Record, Bat
 		}
 	}
 	return to, batch
-}
-
-// headerJSON is the headers as a JSON object, names in order.
-func headerJSON(h map[string]string) string {
-	names := make([]string, 0, 8) // most have so few that they lie on the stack
-	size := 2
-	for name, value := range h {
-		if !plainText(name, 200) || !plainText(value, 4096) {
-			return cleanHeaderJSON(h)
-		}
-		names = append(names, name)
-		size += len(name) + len(value) + len(`"":"",`)
-	}
-	slices.Sort(names)
-	out := append(make([]byte, 0, size), '{')
-	for i, name := range names {
-		if i > 0 {
-			out = append(out, ',')
-		}
-		out = append(append(append(out, '"'), name...), `":"`...)
-		out = append(append(out, h[name]...), '"')
-	}
-	return string(append(out, '}'))
-}
-
-// plainText tells whether s stands in JSON as it is and has at most limit bytes.
-func plainText(s string, limit int) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
-			return false
-		}
-	}
-	return len(s) <= limit
-}
-
-func cleanHeaderJSON(h map[string]string) string {
-	clean := make(map[string]string, len(h))
-	for k, v := range h {
-		clean[cleanText(k, 200)] = cleanText(v, 4096)
-	}
-	b, err := json.Marshal(clean)
-	if err != nil {
-		return "{}" // strings always marshal
-	}
-	return string(b)
 }
 
 // errVanished can only be if a row was deleted between two statements.

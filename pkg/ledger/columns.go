@@ -136,6 +136,17 @@ func (h *historyColumns) args() pgx.NamedArgs {
 	}
 }
 
+// alike gives the first value for all if they are equal: such a column costs little on
+// its way and in the statement, and those of a file are mostly such.
+func alike[T comparable](column []T) []T {
+	for i := range column {
+		if column[i] != column[0] {
+			return column
+		}
+	}
+	return column[:min(1, len(column))]
+}
+
 // cleanText makes s fit for a text column: valid UTF-8, no NUL, at most limit bytes.
 func cleanText(s string, limit int) string {
 	if len(s) > limit {

@@ -113,6 +113,24 @@ func (m *moves) post(topic string, item Item) BatchID {
 	return b.ID
 }
 
+// keepInserted drops from the batches what was not new, and fills in what the insert gave.
+func keepInserted(batches []Batch, inserted []bool, receipts []Receipt) []Batch {
+	kept := batches[:0]
+	for _, b := range batches {
+		items := b.Items[:0]
+		for k := range b.Items {
+			if i := b.Items[k].Index; inserted[i] {
+				items = append(items, b.Items[k])
+				items[len(items)-1].Record = receipts[i].Record
+			}
+		}
+		if b.Items = items; len(items) > 0 {
+			kept = append(kept, b)
+		}
+	}
+	return kept
+}
+
 // write sends everything the moves cause in one round trip. The rows are
 // locked: a row count that differs is a broken invariant and fails the transaction.
 func (l *Ledger) write(ctx context.Context, tx pgx.Tx, m *moves, more ...func(*pgx.Batch)) error {

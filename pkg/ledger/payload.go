@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -63,4 +65,49 @@ func (l *Ledger) payloads(ctx context.Context, q querier, ids []record.ID) (map[
 		return struct{}{}, err
 	})
 	return found, err
+}
+
+// headerJSON is the headers as a JSON object, names in order.
+func headerJSON(h map[string]string) string {
+	names := make([]string, 0, 8) // most have so few that they lie on the stack
+	size := 2
+	for name, value := range h {
+		if !plainText(name, 200) || !plainText(value, 4096) {
+			return cleanHeaderJSON(h)
+		}
+		names = append(names, name)
+		size += len(name) + len(value) + len(`"":"",`)
+	}
+	slices.Sort(names)
+	out := append(make([]byte, 0, size), '{')
+	for i, name := range names {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(append(append(out, '"'), name...), `":"`...)
+		out = append(append(out, h[name]...), '"')
+	}
+	return string(append(out, '}'))
+}
+
+// plainText tells whether s stands in JSON as it is and has at most limit bytes.
+func plainText(s string, limit int) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return len(s) <= limit
+}
+
+func cleanHeaderJSON(h map[string]string) string {
+	clean := make(map[string]string, len(h))
+	for k, v := range h {
+		clean[cleanText(k, 200)] = cleanText(v, 4096)
+	}
+	b, err := json.Marshal(clean)
+	if err != nil {
+		return "{}" // strings always marshal
+	}
+	return string(b)
 }

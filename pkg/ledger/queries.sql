@@ -7,14 +7,14 @@
 -- keys in a different order would wait for each other in a circle. The hashed IN keeps the work
 -- linear in the batch; IS TRUE keeps the planner from turning it into a nested loop over the batch.
 -- A column in which all rows are equal comes as an array of one, which unnest pads with NULL; no column
--- that may come so has a NULL of its own: no batch is all zeros, and a detail comes in full or nowhere.
+-- that may come so has a NULL of its own: an id that is missing comes as zeros, a detail in full or nowhere.
 WITH arrived AS MATERIALIZED (
     SELECT nextval('record_seq') AS seq, a.id, coalesce(a.integration, (@integrations::text[])[1]) AS integration, coalesce(a.source, (@sources::text[])[1]) AS source,
         a.key, a.entity_key, coalesce(a.version, (@versions::bigint[])[1]) AS version, coalesce(a.state, (@states::text[])[1]) AS state,
         nullif(coalesce(a.batch, (@batches::uuid[])[1]), '00000000-0000-0000-0000-000000000000') AS batch,
         coalesce(a.class, (@classes::text[])[1]) AS class, coalesce(a.code, (@codes::text[])[1]) AS code, coalesce(a.message, (@messages::text[])[1]) AS message, a.detail,
         coalesce(a.outcome, (@outcomes::int[])[1]) AS outcome, coalesce(a.outcome_state, (@outcome_states::text[])[1]) AS outcome_state,
-        coalesce(a.tracking_id, (@tracking_ids::uuid[])[1]) AS tracking_id, coalesce(a.content_type, (@content_types::text[])[1]) AS content_type,
+        nullif(coalesce(a.tracking_id, (@tracking_ids::uuid[])[1]), '00000000-0000-0000-0000-000000000000') AS tracking_id, coalesce(a.content_type, (@content_types::text[])[1]) AS content_type,
         coalesce(a.headers, (@headers::text[])[1]) AS headers, a.body, a.hash
     FROM unnest(
         @ids::uuid[], @integrations::text[], @sources::text[], @keys::text[], @entity_keys::text[], @versions::bigint[],

@@ -1,8 +1,9 @@
 // Command benchfiles measures files on their way into the ledger: the real ingest
 // binary takes a generated file out of a watched directory, and the time until the
-// last row is committed is set beside two yardsticks over the same rows: the plain
-// reader of that format (what Go's library reads, nothing kept), and COPY alone into
-// a plain table. It starts a durable Postgres and an Apache Kafka of its own.
+// last row is committed is set beside three yardsticks over the same rows: the plain
+// reader of that format (what Go's library reads, nothing kept), COPY alone into a
+// plain table, and COPY of the rows that the ledger made of it into tables like the
+// ledger's. It starts a durable Postgres and an Apache Kafka of its own.
 //
 //	go run ./test/benchfiles                          # 1 GiB of CSV, XML and NDJSON, 100 MiB of XLSX
 //	go run ./test/benchfiles -size 64MiB -formats csv # a quick look
