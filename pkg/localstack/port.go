@@ -68,7 +68,8 @@ func choosePort(wanted int, remembered string) (*port, error) {
 // ReservePort gives an address of 127.0.0.1 on which nothing listens and that no
 // other caller, of this process or another, is given before release is called or
 // the caller's process ends. For a server that must be told its address before it
-// starts, and find it free again after a restart.
+// starts, and find it free again after a restart. Keep release: the reservation
+// goes with it.
 func ReservePort() (address string, release func(), err error) {
 	p, err := freePort()
 	if err != nil {

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -124,6 +122,11 @@ func (c *cluster) close() error {
 	for _, n := range c.nodes {
 		n.kill()
 	}
+	for _, n := range c.nodes {
+		for _, release := range n.release {
+			release()
+		}
+	}
 	c.stack.Close()
 	return c.crashes.Close()
 }
@@ -193,6 +196,7 @@ type node struct {
 	number  int
 	admin   string
 	http    string // of ingest
+	release []func()
 
 	mu   sync.Mutex
 	proc *harness.Proc
@@ -203,24 +207,21 @@ type node struct {
 func newNode(c *cluster, service string, number int) (*node, error) {
 	n := &node{cluster: c, service: service, number: number}
 	var err error
-	if n.admin, err = fixedAddress(); err == nil && service == "ingest" {
-		n.http, err = fixedAddress()
+	if n.admin, err = n.reserve(); err == nil && service == "ingest" {
+		n.http, err = n.reserve()
 	}
 	return n, err
 }
 
-// fixedAddress finds a free port below the range from which outgoing connections
-// take theirs, so that it is free again whenever its process has been killed.
-func fixedAddress() (string, error) {
-	for range 200 {
-		port := 13000 + int(time.Now().UnixNano()/100%7000)
-		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
-		if err != nil {
-			continue
-		}
-		return l.Addr().String(), l.Close()
+// reserve gives an address that is free again whenever the node has been killed,
+// and stays its own until the cluster is closed.
+func (n *node) reserve() (string, error) {
+	address, release, err := localstack.ReservePort()
+	if err != nil {
+		return "", err
 	}
-	return "", errors.New("no free port between 13000 and 20000")
+	n.release = append(n.release, release)
+	return address, nil
 }
 
 func (n *node) String() string { return fmt.Sprintf("%s-%d", n.service, n.number) }

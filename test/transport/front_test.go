@@ -14,6 +14,8 @@ import (
 
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
+
+	"waybill.internal/pkg/localstack"
 )
 
 // front stands before one server: fault proxies, and behind them a counter of the
@@ -27,7 +29,7 @@ type front struct {
 // open puts a proxy before an address and returns the address to call.
 func (f *front) open(t *testing.T, upstream string) string {
 	t.Helper()
-	p := proxy(t, "127.0.0.1:0", f.count(t, upstream))
+	p := proxy(t, reserved(t), f.count(t, upstream))
 	f.proxies = append(f.proxies, p)
 	return p.Listen
 }
@@ -122,6 +124,19 @@ func proxy(t *testing.T, listen, upstream string) *toxiproxy.Proxy {
 	}
 	t.Cleanup(p.Stop)
 	return p
+}
+
+// reserved gives an address that is free at first and stays so between two servers
+// on it: no other server of the tests draws its port, and the system gives it to no
+// outgoing connection.
+func reserved(t *testing.T) string {
+	t.Helper()
+	address, release, err := localstack.ReservePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
+	return address
 }
 
 func portOf(t *testing.T, address string) int {

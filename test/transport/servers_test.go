@@ -97,25 +97,13 @@ func ftpPlace(t *testing.T, tlsMode string, old bool) *place {
 	}
 	ports := map[string]int{}
 	for range 6 {
-		port := freePort(t)
-		ports[strconv.Itoa(port)] = portOf(t, p.open(t, net.JoinHostPort("127.0.0.1", strconv.Itoa(port))))
+		address := reserved(t)
+		ports[strconv.Itoa(portOf(t, address))] = portOf(t, p.open(t, address))
 	}
 	settings["data_ports"] = ports
 	address := p.open(t, "127.0.0.1:"+startFTP(t, settings))
 	p.yaml = `from: "` + scheme + `://brand@` + address + `/out%20box/*.csv", remote: {password: "${PASSWORD}"` + remote + `}`
 	return p
-}
-
-// freePort gives a port that nothing listens on. Another process may take it
-// before the server does, which then fails to open it: the server tries others.
-func freePort(t *testing.T) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return portOf(t, listener.Addr().String())
 }
 
 func startFTP(t *testing.T, settings map[string]any) (port string) {
