@@ -19,11 +19,11 @@ import (
 func TestConfirmsAll(t *testing.T) {
 	t.Parallel()
 	p := newPartner(t, confirmAll)
-	w := newWorld(t, p.URL, options{})
+	w := newSeeder(t, p.URL, options{})
 	good, bad := w.processed(shop, "good", 25), w.rejected(shop, "bad", 5)
 	w.start()
 	list := slices.Concat(good, bad)
-	w.await("all are acknowledged", w.all(record.Acknowledged, list))
+	w.Await("all are acknowledged", w.all(record.Acknowledged, list))
 	told := map[string]status{}
 	for _, r := range p.requests() {
 		for _, s := range r.statuses {
@@ -49,19 +49,19 @@ func TestConfirmsAll(t *testing.T) {
 }
 
 // traced checks that the ledger has the try in its history, and the request under its tracking id.
-func (w *world) traced(r request) {
+func (w *seeder) traced(r request) {
 	w.Helper()
 	first, err := record.ParseID(r.statuses[0].ID)
-	w.must(err)
+	w.Must(err)
 	tracking, err := record.ParseID(r.tracking)
-	w.must(err)
+	w.Must(err)
 	found, err := w.ledger.ByTracking(w.Context(), tracking)
-	w.must(err)
+	w.Must(err)
 	if found != first {
 		w.Errorf("tracking id %s leads to record %s, want %s", r.tracking, found, first)
 	}
 	trace, err := w.ledger.Trace(w.Context(), first)
-	w.must(err)
+	w.Must(err)
 	last := trace.History[len(trace.History)-1]
 	if last.Kind != ledger.NotifyHistory || last.Event != record.Confirmed || last.Number != 1 || last.From != "sent" || last.To != "acknowledged" {
 		w.Errorf("history ends with %+v", last)
@@ -111,17 +111,17 @@ func TestSendsAgainUntilConfirmed(t *testing.T) {
 				}
 				confirmAll(w, r)
 			})
-			w := newWorld(t, p.URL, options{})
+			w := newSeeder(t, p.URL, options{})
 			list := w.rejected(shop, "key", 5)
 			w.start()
-			w.await("all are acknowledged", w.all(record.Acknowledged, list))
+			w.Await("all are acknowledged", w.all(record.Acknowledged, list))
 			if n := len(p.requests()); n < until {
 				t.Fatalf("%d requests, want at least %d", n, until)
 			}
 			codes := map[string]bool{}
 			for _, id := range list {
 				trace, err := w.ledger.Trace(t.Context(), id)
-				w.must(err)
+				w.Must(err)
 				for _, h := range trace.History {
 					if h.Event == record.Unconfirmed {
 						codes[h.Code] = true
@@ -145,13 +145,13 @@ func TestHonoursRetryAfter(t *testing.T) {
 		}
 		confirmAll(w, r)
 	})
-	w := newWorld(t, p.URL, options{})
+	w := newSeeder(t, p.URL, options{})
 	list := w.rejected(shop, "key", 3)
 	w.start()
-	w.await("all are acknowledged", w.all(record.Acknowledged, list))
+	w.Await("all are acknowledged", w.all(record.Acknowledged, list))
 	for _, id := range list {
 		trace, err := w.ledger.Trace(t.Context(), id)
-		w.must(err)
+		w.Must(err)
 		refused := slices.IndexFunc(trace.History, func(h ledger.HistoryRow) bool { return h.Event == record.Unconfirmed && h.Code == "http_503" })
 		if refused < 0 {
 			continue // told in a later request
@@ -177,13 +177,13 @@ func TestDividesRefusedRequest(t *testing.T) {
 		}
 		confirmAll(w, r)
 	})
-	w := newWorld(t, p.URL, options{})
+	w := newSeeder(t, p.URL, options{})
 	list := w.processed(shop, "key", 10)
 	poison = list[3].String()
 	w.start()
 	others := slices.DeleteFunc(slices.Clone(list), func(id record.ID) bool { return id.String() == poison })
-	w.await("the others are acknowledged", w.all(record.Acknowledged, others))
-	w.await("the refused one has been tried", func() bool { return w.record(list[3]).Outcome.Try > 0 })
+	w.Await("the others are acknowledged", w.all(record.Acknowledged, others))
+	w.Await("the refused one has been tried", func() bool { return w.record(list[3]).Outcome.Try > 0 })
 	if r := w.record(list[3]); r.Outcome.State == record.Acknowledged {
 		t.Errorf("the refused one is %s", r.Outcome.State)
 	}
@@ -221,13 +221,13 @@ func TestGivesUpLoudly(t *testing.T) {
 	t.Parallel()
 	p := newPartner(t, func(w http.ResponseWriter, _ request) { _, _ = io.WriteString(w, `{"confirmed": []}`) })
 	dsn, alerts := envelopes(t)
-	w := newWorld(t, p.URL, options{giveUpAfter: "1s", sentry: dsn})
+	w := newSeeder(t, p.URL, options{giveUpAfter: "1s", sentry: dsn})
 	list := w.rejected(shop, "key", 40)
 	process := w.start()
-	w.await("all are unacknowledged", w.all(record.Unacknowledged, list))
-	w.await("the alert", func() bool { return len(alerts("partner_gave_up")) > 0 })
+	w.Await("all are unacknowledged", w.all(record.Unacknowledged, list))
+	w.Await("the alert", func() bool { return len(alerts("partner_gave_up")) > 0 })
 	process.Stop()
-	w.must(process.Wait())
+	w.Must(process.Wait())
 	got := alerts("partner_gave_up")
 	if len(got) > 2 { // the first, and at the stop what was counted since
 		t.Errorf("%d alerts for one partner", len(got))
@@ -239,7 +239,7 @@ func TestGivesUpLoudly(t *testing.T) {
 		t.Errorf("the alert quotes a record or a secret: %s", got[0])
 	}
 	waiting, err := w.ledger.WaitingForPerson(t.Context(), ledger.Filter{Kind: record.WaitUnacknowledged, Integration: shop}, nil, 100)
-	w.must(err)
+	w.Must(err)
 	if len(waiting) != len(list) {
 		t.Errorf("%d wait for a person, want %d", len(waiting), len(list))
 	}
@@ -250,15 +250,15 @@ func TestRemovedIntegrationIsLoud(t *testing.T) {
 	t.Parallel()
 	p := newPartner(t, confirmAll)
 	dsn, alerts := envelopes(t)
-	w := newWorld(t, p.URL, options{others: map[string]string{"gone": p.URL}, sentry: dsn})
+	w := newSeeder(t, p.URL, options{others: map[string]string{"gone": p.URL}, sentry: dsn})
 	orphans, kept := w.rejected("gone", "key", 3), w.rejected(shop, "key", 3)
 	dir := t.TempDir()
-	w.vars["WAYBILL_INTEGRATIONS"] = dir
+	w.Settings["WAYBILL_INTEGRATIONS"] = dir
 	w.integration(shop, options{})
 	w.start()
-	w.await("shop's are acknowledged", w.all(record.Acknowledged, kept))
-	w.await("the others are given up on", w.all(record.Unacknowledged, orphans))
-	w.await("the alert", func() bool { return len(alerts("partner_gave_up")) == 1 })
+	w.Await("shop's are acknowledged", w.all(record.Acknowledged, kept))
+	w.Await("the others are given up on", w.all(record.Unacknowledged, orphans))
+	w.Await("the alert", func() bool { return len(alerts("partner_gave_up")) == 1 })
 	if got := alerts("partner_gave_up")[0]; !strings.Contains(got, "--integration gone") {
 		t.Errorf("the alert does not name the integration: %s", got)
 	}
@@ -273,30 +273,30 @@ func TestStuckPartnerHoldsUpNobody(t *testing.T) {
 		confirmAll(w, r)
 	})
 	p := newPartner(t, confirmAll)
-	w := newWorld(t, p.URL, options{others: map[string]string{"stuck": stuck.URL}, inFlight: "60", timeout: "30s"})
+	w := newSeeder(t, p.URL, options{others: map[string]string{"stuck": stuck.URL}, inFlight: "60", timeout: "30s"})
 	slow := w.rejected("stuck", "slow", 300)
 	quick := w.rejected(shop, "quick", 50)
 	w.start()
-	w.await("the quick partner has all", w.all(record.Acknowledged, quick))
+	w.Await("the quick partner has all", w.all(record.Acknowledged, quick))
 	if n := len(stuck.requests()); n > 2 {
 		t.Errorf("%d requests at the stuck partner, its concurrency is 2", n)
 	}
 	close(release)
-	w.await("the slow partner has all", w.all(record.Acknowledged, slow))
+	w.Await("the slow partner has all", w.all(record.Acknowledged, slow))
 }
 
 func TestQuarantinesWhatIsNoOutcome(t *testing.T) {
 	t.Parallel()
 	p := newPartner(t, confirmAll)
 	dsn, alerts := envelopes(t)
-	w := newWorld(t, p.URL, options{sentry: dsn})
+	w := newSeeder(t, p.URL, options{sentry: dsn})
 	_, err := w.producer.Publish(t.Context(), w.topics.Result(), []stream.Message{
 		{Value: []byte("poison")}, {Value: nil}, {Value: bytes.Repeat([]byte{0xff}, 1000)}})
-	w.must(err)
+	w.Must(err)
 	list := w.rejected(shop, "key", 20)
 	w.start()
-	w.await("all are acknowledged", w.all(record.Acknowledged, list))
-	w.await("the alert", func() bool { return len(alerts("quarantine")) > 0 })
+	w.Await("all are acknowledged", w.all(record.Acknowledged, list))
+	w.Await("the alert", func() bool { return len(alerts("quarantine")) > 0 })
 }
 
 func TestNothingIsLostOverRestart(t *testing.T) {
@@ -311,19 +311,19 @@ func TestNothingIsLostOverRestart(t *testing.T) {
 		}
 		confirmAll(w, r)
 	})
-	w := newWorld(t, p.URL, options{})
+	w := newSeeder(t, p.URL, options{})
 	list := slices.Concat(w.rejected(shop, "bad", 60), w.processed(shop, "good", 60))
 	first := w.start()
 	<-asked
 	first.Stop()
-	w.must(first.Wait())
+	w.Must(first.Wait())
 	close(silent)
 	if w.all(record.Acknowledged, list)() {
 		t.Fatal("the partner confirmed three requests, and all are acknowledged")
 	}
 	mended := newPartner(t, confirmAll)
-	w.vars["SHOP_URL"] = mended.URL
+	w.Settings["SHOP_URL"] = mended.URL
 	w.takeOver()
 	w.start()
-	w.await("all are acknowledged", w.all(record.Acknowledged, list))
+	w.Await("all are acknowledged", w.all(record.Acknowledged, list))
 }

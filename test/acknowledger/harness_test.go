@@ -5,40 +5,29 @@ package acknowledger_test
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
 	"waybill.internal/pkg/catalog"
-	"waybill.internal/pkg/daemon"
 	"waybill.internal/pkg/integration"
 	"waybill.internal/pkg/ledger"
-	"waybill.internal/pkg/localstack/stacktest"
 	"waybill.internal/pkg/outbox"
 	"waybill.internal/pkg/record"
 	"waybill.internal/pkg/stream"
 	"waybill.internal/services/acknowledger"
+	"waybill.internal/test/world"
 )
 
-func TestMain(m *testing.M) {
-	status := stacktest.Main(m)
-	if err := goleak.Find(stacktest.Goroutines()); err != nil && status == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		status = 1
-	}
-	os.Exit(status)
-}
+func TestMain(m *testing.M) { world.Main(m) }
 
 const (
-	patience = 60 * time.Second // only a test that fails waits so long
-	look     = 20 * time.Millisecond
-	key      = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
-	shop     = "shop"
+	look = 20 * time.Millisecond // for what is due
+	key  = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+	shop = "shop"
 )
 
 // file is an integration that acknowledges to ${PARTNER_URL}.
@@ -67,10 +56,10 @@ type options struct {
 	sentry      string
 }
 
-// world is one test's installation: everything but the acknowledger.
-type world struct {
-	*testing.T
-	vars      map[string]string
+// seeder is a world, and what ingest and processor would be in it: the test starts
+// the acknowledger.
+type seeder struct {
+	*world.World
 	ledger    *ledger.Ledger
 	catalog   *catalog.Catalog
 	session   int64
@@ -80,24 +69,22 @@ type world struct {
 	key       []byte
 }
 
-func newWorld(t *testing.T, partner string, o options) *world {
+func newSeeder(t *testing.T, partner string, o options) *seeder {
 	t.Helper()
-	brokers, prefix := stacktest.EmbeddedKafka(t)
-	w := &world{T: t, vars: map[string]string{
-		"KEY": key, "TOKEN": "sesame", "SHOP_URL": partner, "WAYBILL_POSTGRES_URL": stacktest.Postgres(t), "WAYBILL_KAFKA_BROKERS": brokers,
-		"WAYBILL_KAFKA_PREFIX": prefix, "WAYBILL_INTEGRATIONS": t.TempDir(), "WAYBILL_ADMIN_ADDRESS": "127.0.0.1:0",
-		"WAYBILL_ACKNOWLEDGER_IN_FLIGHT": o.inFlight, "WAYBILL_SENTRY_DSN": o.sentry, "WAYBILL_ACKNOWLEDGER_DRAIN": "1s",
-	}}
+	w := &seeder{World: world.New(t)}
+	maps.Copy(w.Settings, map[string]string{"KEY": key, "TOKEN": "sesame", "SHOP_URL": partner,
+		"WAYBILL_ACKNOWLEDGER_IN_FLIGHT": o.inFlight, "WAYBILL_SENTRY_DSN": o.sentry, "WAYBILL_ACKNOWLEDGER_DRAIN": "1s"})
 	w.integration(shop, o)
 	for name, address := range o.others {
-		w.vars[strings.ToUpper(name)+"_URL"] = address
+		w.Settings[strings.ToUpper(name)+"_URL"] = address
 		w.integration(name, o)
 	}
-	w.open(brokers, prefix)
+	w.open()
 	return w
 }
 
-func (w *world) integration(name string, o options) {
+func (w *seeder) integration(name string, o options) {
+	w.Helper()
 	giveUp, timeout := o.giveUpAfter, o.timeout
 	if giveUp == "" {
 		giveUp = "1h"
@@ -105,42 +92,35 @@ func (w *world) integration(name string, o options) {
 	if timeout == "" {
 		timeout = "10s"
 	}
-	text := fmt.Sprintf(file, name, name, strings.ToUpper(name)+"_URL", timeout, giveUp)
-	w.must(os.WriteFile(filepath.Join(w.vars["WAYBILL_INTEGRATIONS"], name+".yaml"), []byte(text), 0o600))
+	w.Integration(name, fmt.Sprintf(file, name, name, strings.ToUpper(name)+"_URL", timeout, giveUp))
 }
 
-func (w *world) lookup(name string) (string, bool) {
-	v, ok := w.vars[name]
-	return v, ok
-}
-
-// open makes what ingest and processor would be: a seeder with a session.
-func (w *world) open(brokers, prefix string) {
+// open makes what ingest and processor would be: a ledger with a session, and a publisher.
+func (w *seeder) open() {
 	w.Helper()
-	_, err := ledger.Migrate(w.Context(), w.vars["WAYBILL_POSTGRES_URL"])
-	w.must(err)
-	w.catalog = catalog.New(integration.Lookup(w.lookup))
-	w.must(w.catalog.LoadDir(w.vars["WAYBILL_INTEGRATIONS"]))
-	w.ledger, err = ledger.Open(w.Context(), w.vars["WAYBILL_POSTGRES_URL"], ledger.Options{Terms: w.catalog.Terms, Name: "seeder", MaxConns: 4})
-	w.must(err)
+	var err error
+	w.catalog = catalog.New(integration.Lookup(w.Lookup))
+	w.Must(w.catalog.LoadDir(w.Settings["WAYBILL_INTEGRATIONS"]))
+	w.ledger, err = ledger.Open(w.Context(), w.Settings["WAYBILL_POSTGRES_URL"], ledger.Options{Terms: w.catalog.Terms, Name: "seeder", MaxConns: 4})
+	w.Must(err)
 	w.Cleanup(w.ledger.Close)
-	w.must(w.ledger.EnsureDays(w.Context()))
-	w.must(w.catalog.Register(w.Context(), w.ledger))
+	w.Must(w.ledger.EnsureDays(w.Context()))
+	w.Must(w.catalog.Register(w.Context(), w.ledger))
 	w.key, err = w.ledger.InstallationKey(w.Context())
-	w.must(err)
-	kafka, err := stream.NewFactory(stream.Config{Brokers: []string{brokers}, Prefix: prefix})
-	w.must(err)
+	w.Must(err)
+	kafka, err := stream.NewFactory(stream.Config{Brokers: []string{w.Settings["WAYBILL_KAFKA_BROKERS"]}, Prefix: w.Settings["WAYBILL_KAFKA_PREFIX"]})
+	w.Must(err)
 	w.topics = kafka.Topics()
-	w.must(kafka.Ensure(w.Context(), w.topics.All(stream.MainLane)...))
+	w.Must(kafka.Ensure(w.Context(), w.topics.All(stream.MainLane)...))
 	w.producer = kafka.NewProducer(stream.ProducerConfig{})
-	w.publisher, err = outbox.New(w.ledger, w.producer, prefix, zap.NewNop())
-	w.must(err)
+	w.publisher, err = outbox.New(w.ledger, w.producer, w.Settings["WAYBILL_KAFKA_PREFIX"], zap.NewNop())
+	w.Must(err)
 	sessions := ledger.NewSessions(w.ledger, "seeder", zap.NewNop())
 	ctx, cancel := context.WithCancel(w.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = sessions.Run(ctx) }()
 	session, err := sessions.Current(w.Context())
-	w.must(err)
+	w.Must(err)
 	w.session = session.ID
 	released := make(chan struct{})
 	go func() { defer close(released); w.release(ctx) }()
@@ -148,15 +128,15 @@ func (w *world) open(brokers, prefix string) {
 		cancel()
 		<-ended
 		<-released
-		stop, done := context.WithTimeout(context.Background(), patience)
+		stop, done := context.WithTimeout(context.Background(), world.Patience)
 		defer done()
-		w.must(w.publisher.Close(stop))
-		w.must(w.producer.Close(stop))
+		w.Must(w.publisher.Close(stop))
+		w.Must(w.producer.Close(stop))
 	})
 }
 
 // release puts due resends back on the topic, as the processor's re-driver does.
-func (w *world) release(ctx context.Context) {
+func (w *seeder) release(ctx context.Context) {
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
 	for {
@@ -177,10 +157,10 @@ func (w *world) release(ctx context.Context) {
 }
 
 // takeOver does, once, what the re-driver does about batches of a process that is gone.
-func (w *world) takeOver() {
+func (w *seeder) takeOver() {
 	w.Helper()
 	page, err := w.ledger.PublishedAfter(w.Context(), ledger.BatchID{}, 1000)
-	w.must(err)
+	w.Must(err)
 	var ids []ledger.BatchID
 	for _, b := range page {
 		if b.Topic == string(record.TopicResult) {
@@ -188,22 +168,15 @@ func (w *world) takeOver() {
 		}
 	}
 	batches, _, err := w.ledger.Passed(w.Context(), w.session, ids, true)
-	w.must(err)
-	w.must(w.publisher.EnqueueStored(w.Context(), batches))
+	w.Must(err)
+	w.Must(w.publisher.EnqueueStored(w.Context(), batches))
 }
 
-func (w *world) must(err error) {
-	w.Helper()
-	if err != nil {
-		w.Fatal(err)
-	}
-}
-
-func (w *world) enqueue(batches []ledger.Batch) {
+func (w *seeder) enqueue(batches []ledger.Batch) {
 	w.publisher.Enqueue(batches, func(ledger.Item) outbox.Source { return outbox.Source{Payload: ledger.Payload{Body: []byte("{}")}} })
 }
 
-func (w *world) arrivals(name, prefix string, n int, failure *record.Failure) []ledger.Arrival {
+func (w *seeder) arrivals(name, prefix string, n int, failure *record.Failure) []ledger.Arrival {
 	entry, _ := w.catalog.Get(name)
 	list := make([]ledger.Arrival, n)
 	for i := range list {
@@ -223,81 +196,50 @@ func ids(arrivals []ledger.Arrival) []record.ID {
 }
 
 // rejected seeds records that were refused at the door: their outcome is due.
-func (w *world) rejected(name, prefix string, n int) []record.ID {
+func (w *seeder) rejected(name, prefix string, n int) []record.ID {
 	w.Helper()
 	arrivals := w.arrivals(name, prefix, n, &record.Failure{Class: record.ClassData, Code: "schema", Message: "the body does not match",
 		Detail: []byte(`[{"pointer":"/product","code":"schema","message":"is missing"}]`)})
 	_, batches, err := w.ledger.Accept(w.Context(), w.session, arrivals)
-	w.must(err)
+	w.Must(err)
 	w.enqueue(batches)
 	return ids(arrivals)
 }
 
 // processed seeds records that went all the way.
-func (w *world) processed(name, prefix string, n int) []record.ID {
+func (w *seeder) processed(name, prefix string, n int) []record.ID {
 	w.Helper()
 	arrivals := w.arrivals(name, prefix, n, nil)
 	_, _, err := w.ledger.Accept(w.Context(), w.session, arrivals)
-	w.must(err)
+	w.Must(err)
 	refs := make([]ledger.Ref, n)
 	for i, a := range arrivals {
 		refs[i] = ledger.Ref{ID: a.ID, Fence: 1, Version: a.Version}
 	}
 	claimed, err := w.ledger.Claim(w.Context(), w.session, refs)
-	w.must(err)
+	w.Must(err)
 	settlements := make([]ledger.Settlement, n)
 	for i, r := range claimed {
 		settlements[i] = ledger.Settlement{ID: r.ID, Fence: r.Fence, Fact: record.Fact{Event: record.Succeeded}, History: ledger.History{Kind: ledger.ProcessHistory}}
 	}
 	_, batches, err := w.ledger.Settle(w.Context(), w.session, settlements)
-	w.must(err)
+	w.Must(err)
 	w.enqueue(batches)
 	return ids(arrivals)
 }
 
-// start runs the acknowledger; the stop is awaited at the end of the test.
-func (w *world) start() *daemon.Process {
+// start runs the acknowledger until it is stopped, or the test ends.
+func (w *seeder) start() *world.Service {
 	w.Helper()
-	p, err := daemon.Start(context.Background(), acknowledger.Spec(), w.lookup, daemon.LogTo(logger{w.T}))
-	w.must(err)
-	w.Cleanup(func() {
-		p.Stop()
-		if err := p.Wait(); err != nil {
-			w.Errorf("stop the acknowledger: %v", err)
-		}
-	})
-	return p
-}
-
-type logger struct{ t *testing.T }
-
-func (l logger) Write(b []byte) (int, error) {
-	l.t.Logf("%s", b)
-	return len(b), nil
-}
-
-// await polls until f is true.
-func (w *world) await(what string, f func() bool) {
-	w.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	ticker := time.NewTicker(look)
-	defer ticker.Stop()
-	for !f() {
-		select {
-		case <-ticker.C:
-		case <-deadline.C:
-			w.Fatalf("never happened: %s", what)
-		}
-	}
+	return world.Start(w, acknowledger.Spec())
 }
 
 // all reports whether the outcomes of all records are in a state.
-func (w *world) all(state record.OutcomeState, list []record.ID) func() bool {
+func (w *seeder) all(state record.OutcomeState, list []record.ID) func() bool {
 	return func() bool {
 		w.Helper()
 		found, err := w.ledger.Records(w.Context(), list)
-		w.must(err)
+		w.Must(err)
 		for _, id := range list {
 			if found[id].Outcome.State != state {
 				return false
@@ -307,9 +249,9 @@ func (w *world) all(state record.OutcomeState, list []record.ID) func() bool {
 	}
 }
 
-func (w *world) record(id record.ID) record.Record {
+func (w *seeder) record(id record.ID) record.Record {
 	w.Helper()
 	found, err := w.ledger.Records(w.Context(), []record.ID{id})
-	w.must(err)
+	w.Must(err)
 	return found[id]
 }

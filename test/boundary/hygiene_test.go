@@ -44,7 +44,7 @@ func textProblems(name, text string) []string {
 
 // sleeps finds real sleeps where a test waits; in virtual time they are fine.
 func sleeps(s source) []string {
-	if !s.test() && !s.suite() && !s.in("test/harness") || slices.Contains(s.imports, "testing/synctest") {
+	if !s.test() && !s.suite() && !s.in("test/harness") && !s.in("test/world") || slices.Contains(s.imports, "testing/synctest") {
 		return nil
 	}
 	var problems []string
@@ -259,6 +259,7 @@ func TestHygieneBreaches(t *testing.T) {
 		"sleep in a suite":     {code(sleeps), "pkg/a/atest/a.go", "package atest\nimport \"time\"\nfunc f() { time.Sleep(1) }", 1},
 		"sleep in a program":   {code(sleeps), "services/a/a.go", "package a\nimport \"time\"\nfunc f() { time.Sleep(1) }", 0},
 		"sleep in the harness": {code(sleeps), "test/harness/a.go", "package a\nimport \"time\"\nfunc f() { time.Sleep(1) }", 1},
+		"sleep in a world":     {code(sleeps), "test/world/a.go", "package a\nimport \"time\"\nfunc f() { time.Sleep(1) }", 1},
 		"virtual sleep":        {code(sleeps), "pkg/a/a_test.go", "package a\nimport (\"time\"; \"testing/synctest\")\nfunc f() { time.Sleep(1); synctest.Wait() }", 0},
 		"bare function":        {code(undocumented), "pkg/a/a.go", "package a\nfunc F() {}", 1},
 		"bare method":          {code(undocumented), "pkg/a/a.go", "package a\n// T is.\ntype T[E any] struct{}\nfunc (t *T[E]) F() {}", 1},

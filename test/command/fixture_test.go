@@ -1,16 +1,12 @@
 package command_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,32 +17,10 @@ import (
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/pkg/localstack/stacktest"
 	"waybill.internal/pkg/record"
+	"waybill.internal/test/world"
 )
 
-func TestMain(m *testing.M) {
-	status := stacktest.Main(m)
-	if dir, err := binary(); err == nil && os.Getenv("WAYBILL_BIN") == "" {
-		_ = os.RemoveAll(dir) // a temporary folder: the system clears it if this fails
-	}
-	os.Exit(status)
-}
-
-// binary builds the command once for all tests and gives its folder.
-var binary = sync.OnceValues(func() (string, error) {
-	if dir := os.Getenv("WAYBILL_BIN"); dir != "" {
-		return dir, nil
-	}
-	dir, err := os.MkdirTemp("", "waybill-command-")
-	if err != nil {
-		return "", err
-	}
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "waybill"), "./services/waybill/cmd/waybill")
-	build.Dir = filepath.Join("..", "..")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build waybill: %w\n%s", err, out)
-	}
-	return dir, nil
-})
+func TestMain(m *testing.M) { world.Main(m) }
 
 const shop = `
 integration: shop
@@ -100,23 +74,12 @@ func (d *desk) must(err error) {
 // waybill runs a command line and checks its exit code.
 func (d *desk) waybill(code int, args ...string) (stdout, stderr string) {
 	d.Helper()
-	dir, err := binary()
-	d.must(err)
+	binary := world.Binary(d, "waybill")
 	ctx, cancel := context.WithTimeout(d.Context(), time.Minute)
 	defer cancel()
-	c := exec.CommandContext(ctx, filepath.Join(dir, "waybill"), args...)
+	c := exec.CommandContext(ctx, binary, args...)
 	c.Env = d.env
-	var out, errs bytes.Buffer
-	c.Stdout, c.Stderr = &out, &errs
-	err = c.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		d.Fatalf("waybill %q: %v", args, err)
-	}
-	if got := c.ProcessState.ExitCode(); got != code {
-		d.Fatalf("waybill %q: exit code %d, want %d:\n%s%s", args, got, code, out.String(), errs.String())
-	}
-	return out.String(), errs.String()
+	return world.Run(d, c, code)
 }
 
 // document runs a command line with --json.

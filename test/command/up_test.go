@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"waybill.internal/pkg/record"
+	"waybill.internal/test/world"
 )
 
 // upLimit bounds what is waited for; nothing is judged by time.
@@ -20,10 +21,8 @@ const upLimit = 90 * time.Second
 // up is a running `waybill up --with-example`.
 func up(d *desk) (ingest, secret string) {
 	d.Helper()
-	dir, err := binary()
-	d.must(err)
 	data, root := d.TempDir(), filepath.Join("..", "..")
-	c := exec.Command(filepath.Join(dir, "waybill"), "up", "--json", "--with-example", "--listen", "127.0.0.1:0", "--data", data,
+	c := exec.Command(world.Binary(d, "waybill"), "up", "--json", "--with-example", "--listen", "127.0.0.1:0", "--data", data,
 		"--integrations", filepath.Join("deploy", "integrations"))
 	c.Dir, c.Env = root, append(d.env, "WAYBILL_INGEST_DROP="+data)
 	c.Stderr = os.Stderr

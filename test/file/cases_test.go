@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"waybill.internal/pkg/localstack/stacktest"
+	"waybill.internal/test/world"
 )
 
 // casesDir finds the shared test material: WAYBILL_CASES, or the folder beside
@@ -165,9 +165,7 @@ func TestManifest(t *testing.T) {
 		}
 	}
 	b.WriteString("record: {}\nprocess: {}\n")
-	url := stacktest.Postgres(t)
-	brokers, prefix := stacktest.EmbeddedKafka(t)
-	w := newWorldOn(t, b.String(), url, url, brokers, prefix)
+	w := newInbox(t, b.String())
 	base := w.dir
 	for i, c := range cases {
 		for name, content := range map[string][]byte{fmt.Sprintf("s%d", i): c.content, fmt.Sprintf("p%d", i): c.raw} {
@@ -175,15 +173,15 @@ func TestManifest(t *testing.T) {
 				continue
 			}
 			w.dir = filepath.Join(base, name)
-			w.must(os.MkdirAll(w.dir, 0o750))
+			w.Must(os.MkdirAll(w.dir, 0o750))
 			w.put("file.csv", content)
 		}
 	}
 	w.start()
-	w.await("every file to end", func() bool {
-		return one[int](w, `SELECT count(*) FROM file WHERE state <> 'reading'`) == len(cases)+packed
+	w.Await("every file to end", func() bool {
+		return world.One[int](w, `SELECT count(*) FROM file WHERE state <> 'reading'`) == len(cases)+packed
 	})
-	if n := one[int64](w, `SELECT count(*) FROM file f WHERE rows_done <> received + duplicates OR received <> (SELECT count(*) FROM record r WHERE r.source = f.source)`); n != 0 {
+	if n := world.One[int64](w, `SELECT count(*) FROM file f WHERE rows_done <> received + duplicates OR received <> (SELECT count(*) FROM record r WHERE r.source = f.source)`); n != 0 {
 		t.Errorf("the counts of %d files do not hold what the ledger has", n)
 	}
 	counted := 0
@@ -212,10 +210,10 @@ func TestManifest(t *testing.T) {
 	t.Logf("%d of %d files counted against the manifest", counted, len(cases))
 }
 
-func (w *world) fileOf(source string) fileRow {
+func (w *inbox) fileOf(source string) fileRow {
 	w.Helper()
 	var f fileRow
-	w.must(w.db.QueryRow(w.Context(), `SELECT state, error, rows_done, received, rejected, duplicates FROM file WHERE source = $1`, source).
+	w.Must(w.DB.QueryRow(w.Context(), `SELECT state, error, rows_done, received, rejected, duplicates FROM file WHERE source = $1`, source).
 		Scan(&f.State, &f.Error, &f.Rows, &f.Received, &f.Rejected, &f.Duplicates))
 	return f
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"waybill.internal/test/world"
 )
 
 // partner is a web server with one file, which may break off what it sends.
@@ -74,10 +76,12 @@ func afar(url string) string {
 }
 
 // pull asks for a look and waits for its answer.
-func (w *world) pull() {
+func (w *inbox) pull() {
 	w.Helper()
-	id := one[int64](w, `INSERT INTO file_request (integration, source, actor) VALUES ('drop', 'shops', 'test') RETURNING id`)
-	w.await("the look", func() bool { return one[bool](w, `SELECT ended_at IS NOT NULL FROM file_request WHERE id = $1`, id) })
+	id := world.One[int64](w, `INSERT INTO file_request (integration, source, actor) VALUES ('drop', 'shops', 'test') RETURNING id`)
+	w.Await("the look", func() bool {
+		return world.One[bool](w, `SELECT ended_at IS NOT NULL FROM file_request WHERE id = $1`, id)
+	})
 }
 
 // TestAfar: a file on a web server is fetched once, again when it changes, and
@@ -86,9 +90,9 @@ func TestAfar(t *testing.T) {
 	t.Parallel()
 	first := orders(5000, strings.Repeat("x", 100))
 	p := newPartner(t, first)
-	w := newWorld(t, afar(p.URL))
+	w := newInbox(t, afar(p.URL))
 	stop := w.start()
-	w.await("the file", func() bool { return w.stateOf("orders.csv") == "done" })
+	w.Await("the file", func() bool { return w.stateOf("orders.csv") == "done" })
 	w.closed("done", first, 5000, 5000, 0, 0)
 	w.pull()
 	stop()
@@ -101,30 +105,30 @@ func TestAfar(t *testing.T) {
 	p.set(second, 200_000) // of each answer
 	w.pull()
 	p.set(second, 0)
-	w.await("the changed file", func() bool {
+	w.Await("the changed file", func() bool {
 		w.pull()
-		return one[int64](w, `SELECT count(*) FROM file WHERE state = 'done'`) == 2
+		return world.One[int64](w, `SELECT count(*) FROM file WHERE state = 'done'`) == 2
 	})
 	stop()
-	if got := one[int64](w, `SELECT rows_done FROM file WHERE previous = 1`); got != 6000 {
+	if got := world.One[int64](w, `SELECT rows_done FROM file WHERE previous = 1`); got != 6000 {
 		t.Errorf("%d rows of the changed file, want 6000", got)
 	}
-	if !w.log.has(`"bytes_here":200`) {
+	if !w.Logs.Has(`"bytes_here":200`) {
 		t.Error("the transfer that broke off was begun anew")
 	}
 }
 
-func (w *world) fetches() int { return strings.Count(w.log.String(), `"message":"fetching a file"`) }
+func (w *inbox) fetches() int { return w.Logs.Count(`"message":"fetching a file"`) }
 
 // TestAfarReplicas: of two ingests one fetches.
 func TestAfarReplicas(t *testing.T) {
 	t.Parallel()
 	content := orders(3000, "x")
 	p := newPartner(t, content)
-	w := newWorld(t, afar(p.URL))
+	w := newInbox(t, afar(p.URL))
 	w.start()
 	w.start()
-	w.await("the file", func() bool { return w.stateOf("orders.csv") == "done" })
+	w.Await("the file", func() bool { return w.stateOf("orders.csv") == "done" })
 	w.pull()
 	w.pull()
 	w.closed("done", content, 3000, 3000, 0, 0)

@@ -7,28 +7,28 @@ import (
 	"testing"
 	"time"
 
-	"waybill.internal/pkg/localstack/stacktest"
+	"waybill.internal/test/world"
 )
 
 // onFile runs a statement inside the transaction that moves a file's mark.
-func (w *world) onFile(body string) {
+func (w *inbox) onFile(body string) {
 	w.Helper()
-	w.exec(`CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ` + body + ` RETURN NEW; END $$`)
-	w.exec(`CREATE TRIGGER fault BEFORE UPDATE ON file FOR EACH ROW EXECUTE FUNCTION fault()`)
+	w.Exec(`CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ` + body + ` RETURN NEW; END $$`)
+	w.Exec(`CREATE TRIGGER fault BEFORE UPDATE ON file FOR EACH ROW EXECUTE FUNCTION fault()`)
 }
 
 // TestLedgerFails: a chunk whose transaction fails is tried again, and counts once.
 func TestLedgerFails(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, plain)
-	w.exec(`CREATE SEQUENCE tries`)
+	w := newInbox(t, plain)
+	w.Exec(`CREATE SEQUENCE tries`)
 	w.onFile(`IF NEW.rows_done = 3000 AND nextval('tries') <= 3 THEN RAISE EXCEPTION 'the ledger fails'; END IF;`)
 	content := orders(5500, "x")
 	w.put("orders.csv", content)
 	w.start()
 	w.awaitMoved("done", "orders.csv")
 	w.closed("done", content, 5500, 5500, 0, 0)
-	if n := one[int64](w, `SELECT last_value FROM tries`); n != 4 {
+	if n := world.One[int64](w, `SELECT last_value FROM tries`); n != 4 {
 		t.Errorf("the chunk was tried %d times, want 4", n)
 	}
 }
@@ -36,16 +36,16 @@ func TestLedgerFails(t *testing.T) {
 // TestRefusedByTable: the row that a table refuses is found and rejected alone.
 func TestRefusedByTable(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, integrationHead+"record: {idempotency_key: body.no}\nprocess: {}\n")
-	for _, partition := range all[string](w, `SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'record'::regclass UNION ALL SELECT 'record' WHERE NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = 'record'::regclass)`) {
-		w.exec(`ALTER TABLE ` + partition + ` ADD CONSTRAINT unlucky CHECK (key NOT IN ('13', '1700'))`)
+	w := newInbox(t, integrationHead+"record: {idempotency_key: body.no}\nprocess: {}\n")
+	for _, partition := range world.All[string](w, `SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'record'::regclass UNION ALL SELECT 'record' WHERE NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = 'record'::regclass)`) {
+		w.Exec(`ALTER TABLE ` + partition + ` ADD CONSTRAINT unlucky CHECK (key NOT IN ('13', '1700'))`)
 	}
 	content := orders(2500, "x")
 	w.put("orders.csv", content)
 	w.start()
 	w.awaitMoved("done", "orders.csv")
 	w.closed("done", content, 2500, 2500, 2, 0)
-	got := all[string](w, `SELECT code || ' ' || (detail::json->0->>'line') || ' ' || message FROM record WHERE state = 'rejected' ORDER BY seq`)
+	got := world.All[string](w, `SELECT code || ' ' || (detail::json->0->>'line') || ' ' || message FROM record WHERE state = 'rejected' ORDER BY seq`)
 	if len(got) != 2 || !strings.HasPrefix(got[0], "unstorable 14 line 14: the table refused the row") || !strings.HasPrefix(got[1], "unstorable 1701 ") {
 		t.Errorf("rejected: %q", got)
 	}
@@ -89,25 +89,25 @@ func TestChanged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, plain)
+			w := newInbox(t, plain)
 			w.onFile(`IF NEW.rows_done = 1000 AND NEW.state = 'reading' THEN PERFORM pg_advisory_xact_lock('file'::regclass::bigint); END IF;`)
-			gate, err := w.db.Acquire(t.Context())
-			w.must(err)
+			gate, err := w.DB.Acquire(t.Context())
+			w.Must(err)
 			defer gate.Release()
 			_, err = gate.Exec(t.Context(), `SELECT pg_advisory_lock('file'::regclass::bigint)`)
-			w.must(err)
+			w.Must(err)
 			w.put("orders.csv", content)
 			w.start()
-			w.await("the first chunk to stand at the gate", func() bool {
-				return one[bool](w, `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = 'file'::regclass::oid)`)
+			w.Await("the first chunk to stand at the gate", func() bool {
+				return world.One[bool](w, `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = 'file'::regclass::oid)`)
 			})
-			w.must(c.change(filepath.Join(w.dir, "orders.csv")))
+			w.Must(c.change(filepath.Join(w.dir, "orders.csv")))
 			_, err = gate.Exec(t.Context(), `SELECT pg_advisory_unlock('file'::regclass::bigint)`)
-			w.must(err)
+			w.Must(err)
 			folder := map[string]string{"done": "done", "failed": "failed"}[c.state]
 			w.awaitMoved(folder, "orders.csv")
 			w.closed(c.state, content, c.rows, c.rows, 0, 0)
-			if f := w.files()[0]; c.state == "failed" && (!strings.Contains(f.Error, "changed while it was read") || !w.log.has(`"code":"file_changed"`)) {
+			if f := w.files()[0]; c.state == "failed" && (!strings.Contains(f.Error, "changed while it was read") || !w.Logs.Has(`"code":"file_changed"`)) {
 				t.Errorf("the reason is %q", f.Error)
 			}
 		})
@@ -118,16 +118,15 @@ func TestChanged(t *testing.T) {
 // each row is there once and counted once.
 func TestAnswersLost(t *testing.T) {
 	t.Parallel()
-	url := stacktest.Postgres(t)
-	brokers, prefix := stacktest.EmbeddedKafka(t)
-	proxy := newCutter(t, url)
-	w := newWorldOn(t, plain, url, proxy.url, brokers, prefix)
+	w := newInbox(t, plain)
+	proxy := newCutter(t, w.Settings["WAYBILL_POSTGRES_URL"])
+	w.Settings["WAYBILL_POSTGRES_URL"] = proxy.url // of ingest: the test looks past it
 	content := orders(20_000, "x")
 	w.put("orders.csv", content)
 	w.start()
 	w.awaitMoved("done", "orders.csv")
 	w.closed("done", content, 20_000, 20_000, 0, 0)
-	if proxy.after.Load() < 2 || proxy.before.Load() < 2 || !w.log.has("rows could not be accepted; they are tried again") {
+	if proxy.after.Load() < 2 || proxy.before.Load() < 2 || !w.Logs.Has("rows could not be accepted; they are tried again") {
 		t.Errorf("%d answers and %d commits were lost: the test proves nothing", proxy.after.Load(), proxy.before.Load())
 	}
 }
@@ -135,7 +134,7 @@ func TestAnswersLost(t *testing.T) {
 // TestTwoReplicas: two processes watch the same directory, and each row is taken once.
 func TestTwoReplicas(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, plain)
+	w := newInbox(t, plain)
 	content := orders(12_000, "x")
 	w.put("orders.csv", content)
 	w.start()
@@ -147,14 +146,14 @@ func TestTwoReplicas(t *testing.T) {
 // TestStopped: a stop in the middle of a file is gone on with, exactly.
 func TestStopped(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, plain)
+	w := newInbox(t, plain)
 	content := orders(30_000, "x")
 	w.put("orders.csv", content)
 	stops := 0
 	for at := int64(3000); ; at += 3000 {
 		stop := w.start()
-		w.await("progress", func() bool {
-			return one[int64](w, `SELECT coalesce(max(rows_done), 0) FROM file`) >= at || w.exists("done", "orders.csv")
+		w.Await("progress", func() bool {
+			return world.One[int64](w, `SELECT coalesce(max(rows_done), 0) FROM file`) >= at || w.exists("done", "orders.csv")
 		})
 		stop()
 		if w.exists("done", "orders.csv") {

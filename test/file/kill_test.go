@@ -6,11 +6,11 @@ import (
 	"bufio"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+
+	"waybill.internal/test/world"
 )
 
 // maxResident bounds what ingest may have used at any time while it read a file
@@ -21,36 +21,32 @@ const maxResident = 160 << 20
 // goes on: no row is missing, none is there twice, and the memory is bounded.
 func TestKilled(t *testing.T) {
 	t.Parallel()
-	binary := filepath.Join(t.TempDir(), "ingest")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "waybill.internal/services/ingest/cmd/ingest").CombinedOutput(); err != nil {
-		t.Fatalf("build ingest: %v\n%s", err, out)
-	}
 	const rows = 200_000
-	w := newWorld(t, plain)
+	w := newInbox(t, plain)
 	content := orders(rows, strings.Repeat("padding ", 120))
 	w.put("orders.csv", content)
-	first := w.process(binary)
-	w.await("progress", func() bool { return one[int64](w, `SELECT coalesce(max(rows_done), 0) FROM file`) >= 20_000 })
-	w.must(first.Process.Kill())
+	first := w.Process("ingest")
+	w.Await("progress", func() bool { return world.One[int64](w, `SELECT coalesce(max(rows_done), 0) FROM file`) >= 20_000 })
+	w.Must(first.Process.Kill())
 	if err := first.Wait(); err == nil {
 		t.Fatal("ingest ended before it was killed")
 	}
-	stood := one[int64](w, `SELECT rows_done FROM file`)
+	stood := world.One[int64](w, `SELECT rows_done FROM file`)
 	if state := w.files()[0].State; state != "reading" || stood >= rows {
 		t.Fatalf("the file is %s at row %d: it was not killed in the middle", state, stood)
 	}
-	if n := one[int64](w, `SELECT count(*) FROM record`); n != stood {
+	if n := world.One[int64](w, `SELECT count(*) FROM record`); n != stood {
 		t.Errorf("%d records, the mark stands at row %d", n, stood)
 	}
-	second := w.process(binary)
+	second := w.Process("ingest")
 	w.awaitMoved("done", "orders.csv")
 	peak := resident(t, second.Process.Pid)
 	t.Logf("killed at row %d; a file of %d MiB took at most %d MiB of memory", stood, len(content)>>20, peak>>20)
 	if peak > maxResident {
 		t.Errorf("ingest used %d MiB, at most %d are allowed", peak>>20, maxResident>>20)
 	}
-	w.must(second.Process.Signal(os.Interrupt))
-	w.must(second.Wait())
+	w.Must(second.Process.Signal(os.Interrupt))
+	w.Must(second.Wait())
 	w.closed("done", content, rows, rows, 0, 0)
 	for query, want := range map[string]int64{
 		`SELECT count(*) FROM record WHERE key <> (SELECT encode(hash, 'hex') FROM file) || ':' || split_part(key, ':', 2)`:                                                           0,
@@ -58,32 +54,10 @@ func TestKilled(t *testing.T) {
 		`SELECT max(split_part(key, ':', 2)::bigint) FROM record`:                                                                                                                     rows,
 		`SELECT count(*) FROM payload WHERE (headers->>'file-row')::bigint + 1 <> (headers->>'file-line')::bigint OR convert_from(body, 'UTF8')::json->>'no' <> headers->>'file-row'`: 0,
 	} {
-		if got := one[int64](w, query); got != want {
+		if got := world.One[int64](w, query); got != want {
 			t.Errorf("%s: %d, want %d", query, got, want)
 		}
 	}
-}
-
-// process starts the binary; it is killed at the end of the test if it still runs.
-func (w *world) process(binary string) *exec.Cmd {
-	w.Helper()
-	c := exec.CommandContext(w.Context(), binary)
-	for name, value := range w.settings {
-		c.Env = append(c.Env, name+"="+value)
-	}
-	c.Stderr = w.log
-	w.must(c.Start())
-	w.Cleanup(func() {
-		if c.ProcessState == nil {
-			_ = c.Process.Kill()
-			_ = c.Wait()
-		}
-		if w.Failed() {
-			text := w.log.String()
-			w.Logf("ingest's log, its end:\n%s", text[max(0, len(text)-6000):])
-		}
-	})
-	return c
 }
 
 // resident is the most memory that a process has had, in bytes.

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"waybill.internal/pkg/localstack/stacktest"
+	"waybill.internal/test/world"
 )
 
 // orders is a file of n rows, each with a number of its own.
@@ -27,7 +27,7 @@ const plain = integrationHead + "record: {}\nprocess: {}\n"
 // TestRows drops 2,000 rows of every kind and finds each of them.
 func TestRows(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, integrationHead+`record:
+	w := newInbox(t, integrationHead+`record:
   idempotency_key: "body.no == '' ? nil : body.no"
   entity_key: body.city
   schema: {type: object, properties: {quantity: {type: string, pattern: "^[0-9]+$"}}}
@@ -71,22 +71,22 @@ process: {}
 	w.closed("done", content, 2000, 2000-duplicates, rejected, duplicates)
 
 	// Row 4 is the first broken one: a header line, and three rows of two lines before it.
-	got := all[string](w, `SELECT r.class || ' ' || r.code || ' ' || r.message || ' | ' || convert_from(p.body, 'UTF8') || ' | ' || (r.detail::json->0->>'line') || ' | ' || p.content_type
+	got := world.All[string](w, `SELECT r.class || ' ' || r.code || ' ' || r.message || ' | ' || convert_from(p.body, 'UTF8') || ' | ' || (r.detail::json->0->>'line') || ' | ' || p.content_type
 		FROM record r JOIN payload p USING (day, seq) WHERE p.headers->>'file-row' = '4' AND r.key LIKE '%:4' AND r.entity_key = r.key`)
 	want := `data ragged line 8: the row has 2 columns, 3 are expected | {"line":8,"raw":"3;Bonn"} | 8 | application/json`
 	if len(got) != 1 || got[0] != want {
 		t.Errorf("row 4: %q, want %q", got, want)
 	}
-	whole := one[string](w, `SELECT convert_from(p.body, 'UTF8') || ' ' || r.entity_key || ' ' || (p.headers->>'file-name') || ' ' || (p.headers->>'file-line') FROM record r JOIN payload p USING (day, seq) WHERE r.key = '0'`)
+	whole := world.One[string](w, `SELECT convert_from(p.body, 'UTF8') || ' ' || r.entity_key || ' ' || (p.headers->>'file-name') || ' ' || (p.headers->>'file-line') FROM record r JOIN payload p USING (day, seq) WHERE r.key = '0'`)
 	if want := `{"no":"0","city":"Bonn\r\nBeuel","quantity":"1"} ` + "Bonn\r\nBeuel orders.csv 2"; whole != want {
 		t.Errorf("row 1: %q, want %q", whole, want)
 	}
 	for code, want := range map[string]int64{"ragged": 100, "stray_quote": 100, "invalid_bytes": 100, "unidentified": 100, "invalid": 200} {
-		if got := one[int64](w, `SELECT count(*) FROM record WHERE code = $1 AND state = 'rejected'`, code); got != want {
+		if got := world.One[int64](w, `SELECT count(*) FROM record WHERE code = $1 AND state = 'rejected'`, code); got != want {
 			t.Errorf("%d records are rejected as %s, want %d", got, code, want)
 		}
 	}
-	if n := one[int64](w, `SELECT count(*) FROM record WHERE state = 'rejected' AND (detail::json->0->>'line') IS NULL`); n != 0 {
+	if n := world.One[int64](w, `SELECT count(*) FROM record WHERE state = 'rejected' AND (detail::json->0->>'line') IS NULL`); n != 0 {
 		t.Errorf("%d rejected records do not say their line", n)
 	}
 }
@@ -94,7 +94,7 @@ process: {}
 // TestSameAgain recognises a file by its content, under its own and another name.
 func TestSameAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, plain)
+	w := newInbox(t, plain)
 	content := orders(1500, "x")
 	w.put("orders.csv", content)
 	stop := w.start()
@@ -114,12 +114,12 @@ func TestSameAgain(t *testing.T) {
 // TestNotTaken: what is no complete regular file of the pattern stays where it is.
 func TestNotTaken(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, plain)
+	w := newInbox(t, plain)
 	outside := filepath.Join(t.TempDir(), "secret.csv")
-	w.must(os.WriteFile(outside, orders(3, "secret"), 0o600))
-	w.must(os.Symlink(outside, filepath.Join(w.dir, "a-link.csv")))
-	w.must(os.Symlink("z-good.csv", filepath.Join(w.dir, "b-link.csv")))
-	w.must(mkfifo(filepath.Join(w.dir, "c-pipe.csv")))
+	w.Must(os.WriteFile(outside, orders(3, "secret"), 0o600))
+	w.Must(os.Symlink(outside, filepath.Join(w.dir, "a-link.csv")))
+	w.Must(os.Symlink("z-good.csv", filepath.Join(w.dir, "b-link.csv")))
+	w.Must(mkfifo(filepath.Join(w.dir, "c-pipe.csv")))
 	socket, err := net.Listen("unix", filepath.Join(w.dir, "d.csv"))
 	if err != nil {
 		w.Logf("no socket can be made on a path this long: %v", err)
@@ -127,9 +127,9 @@ func TestNotTaken(t *testing.T) {
 		t.Cleanup(func() { _ = socket.Close() })
 	}
 	for _, name := range []string{".hidden.csv", "half.csv.part", "half.csv.tmp", "other.txt"} {
-		w.must(os.WriteFile(filepath.Join(w.dir, name), orders(3, name), 0o600))
+		w.Must(os.WriteFile(filepath.Join(w.dir, name), orders(3, name), 0o600))
 	}
-	w.must(os.Mkdir(filepath.Join(w.dir, "folder.csv"), 0o750))
+	w.Must(os.Mkdir(filepath.Join(w.dir, "folder.csv"), 0o750))
 	content := orders(10, "good")
 	w.put("z-good.csv", content) // taken last: whatever hung before it would show
 	w.start()
@@ -140,7 +140,7 @@ func TestNotTaken(t *testing.T) {
 			t.Errorf("%s was taken away", name)
 		}
 	}
-	if n := strings.Count(w.log.String(), "this is no regular file and is not taken"); n < 3 {
+	if n := w.Logs.Count("this is no regular file and is not taken"); n < 3 {
 		t.Errorf("%d refusals are logged, want at least 3", n)
 	}
 }
@@ -149,20 +149,20 @@ func TestNotTaken(t *testing.T) {
 // once it stands still.
 func TestHalfWritten(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, plain)
+	w := newInbox(t, plain)
 	content := orders(400, "slow")
 	file, err := os.Create(filepath.Join(w.dir, "slow.csv"))
-	w.must(err)
+	w.Must(err)
 	defer file.Close()
 	marker := filepath.Join(w.dir, "a-marker.csv")
 	w.start()
 	written, last, pause := 0, time.Now(), time.Duration(0)
 	for i := 0; i < 3; i++ { // while a whole file goes through, this one grows at every poll
-		w.must(os.WriteFile(marker, orders(i+1, "marker"), 0o600))
-		w.await("the marker", func() bool {
+		w.Must(os.WriteFile(marker, orders(i+1, "marker"), 0o600))
+		w.Await("the marker", func() bool {
 			if written < len(content)-1 {
 				n, err := file.Write(content[written : written+1])
-				w.must(err)
+				w.Must(err)
 				written += n
 				pause, last = max(pause, time.Since(last)), time.Now()
 			}
@@ -173,13 +173,13 @@ func TestHalfWritten(t *testing.T) {
 		t.Logf("the writer was held up for %s: nothing can be said", pause)
 		return
 	}
-	if n := one[int64](w, `SELECT count(*) FROM file WHERE name = 'slow.csv'`); n != 0 {
+	if n := world.One[int64](w, `SELECT count(*) FROM file WHERE name = 'slow.csv'`); n != 0 {
 		t.Fatal("a file that was being written was begun")
 	}
 	_, err = file.Write(content[written:])
-	w.must(err)
+	w.Must(err)
 	w.awaitMoved("done", "slow.csv")
-	if got := one[int64](w, `SELECT rows_done FROM file WHERE name = 'slow.csv'`); got != 400 {
+	if got := world.One[int64](w, `SELECT rows_done FROM file WHERE name = 'slow.csv'`); got != 400 {
 		t.Errorf("%d rows, want 400", got)
 	}
 }
@@ -190,7 +190,7 @@ func TestNothingInside(t *testing.T) {
 	for name, content := range map[string]string{"empty": "", "header only": "no;city\n", "blank": "no;city\n\n;\n  ;\n"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, plain)
+			w := newInbox(t, plain)
 			w.put("orders.csv", []byte(content))
 			w.start()
 			w.awaitMoved("done", "orders.csv")
@@ -203,7 +203,7 @@ func TestNothingInside(t *testing.T) {
 // reason, once, and the next file is read.
 func TestUnreadable(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, plain)
+	w := newInbox(t, plain)
 	bad := []byte("no;no\n1;2\n")
 	w.put("a.csv", bad)
 	w.put("b.csv", orders(5, "y"))
@@ -215,7 +215,7 @@ func TestUnreadable(t *testing.T) {
 	if f.State != "failed" || !strings.Contains(f.Error, `both named "no"`) || f.Rows != 0 {
 		t.Errorf("the file is %+v", f)
 	}
-	if !w.log.has(`"code":"file_bad_header"`) {
+	if !w.Logs.Has(`"code":"file_bad_header"`) {
 		t.Error("nobody was told")
 	}
 	w.put("again.csv", bad)
@@ -229,8 +229,8 @@ func TestUnreadable(t *testing.T) {
 // TestBrokerDown: files are accepted while no broker answers.
 func TestBrokerDown(t *testing.T) {
 	t.Parallel()
-	url := stacktest.Postgres(t)
-	w := newWorldOn(t, plain, url, url, "127.0.0.1:1", "nobody")
+	w := newInbox(t, plain)
+	w.Settings["WAYBILL_KAFKA_BROKERS"] = "127.0.0.1:1"
 	content := orders(5000, "z")
 	w.put("orders.csv", content)
 	w.start()
@@ -241,9 +241,9 @@ func TestBrokerDown(t *testing.T) {
 // TestSilence tells a person when no file came.
 func TestSilence(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, strings.Replace(plain, `every: "0 0 1 1 *"`, `every: "0 0 1 1 *", expect: 1s`, 1))
+	w := newInbox(t, strings.Replace(plain, `every: "0 0 1 1 *"`, `every: "0 0 1 1 *", expect: 1s`, 1))
 	w.start()
-	w.await("the alert", func() bool {
-		return w.log.has(`"kind":"silence"`) && w.log.has("nothing came to drop/shops (file) for 1s")
+	w.Await("the alert", func() bool {
+		return w.Logs.Has(`"kind":"silence"`) && w.Logs.Has("nothing came to drop/shops (file) for 1s")
 	})
 }

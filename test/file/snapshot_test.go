@@ -3,13 +3,12 @@ package file_test
 import (
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"waybill.internal/pkg/ledger"
+	"waybill.internal/test/world"
 )
 
 // stock is an integration whose source compares its rows.
@@ -29,10 +28,10 @@ process: {}
 
 const snapshotOf = `mode: snapshot, snapshot: {max_deletes: "50%"}`
 
-func newStock(t *testing.T, source string) *world {
+func newStock(t *testing.T, source string) *inbox {
 	t.Helper()
-	t.Helper()
-	w := newWorldWith(t, stock(source), map[string]string{"STOCK_KEY": "0123456789abcdef0123456789abcdef"})
+	w := newInbox(t, stock(source))
+	w.Settings["STOCK_KEY"] = "0123456789abcdef0123456789abcdef"
 	return w
 }
 
@@ -48,14 +47,14 @@ func rowsOf(pairs ...string) []byte {
 }
 
 // story is what was accepted, in its order: "a=1", or "-a" for a deletion.
-func (w *world) story() []string {
+func (w *inbox) story() []string {
 	w.Helper()
-	return all[string](w, `SELECT CASE WHEN p.headers->>'op' = 'delete' THEN '-' || r.entity_key || '=' || coalesce(convert_from(p.body, 'UTF8')::json->>'quantity', '')
+	return world.All[string](w, `SELECT CASE WHEN p.headers->>'op' = 'delete' THEN '-' || r.entity_key || '=' || coalesce(convert_from(p.body, 'UTF8')::json->>'quantity', '')
 		ELSE r.entity_key || '=' || coalesce(convert_from(p.body, 'UTF8')::json->>'quantity', '') END
 		FROM record r JOIN payload p USING (day, seq) WHERE r.state <> 'rejected' ORDER BY r.seq`)
 }
 
-func (w *world) wantStory(want ...string) {
+func (w *inbox) wantStory(want ...string) {
 	w.Helper()
 	if got := w.story(); !slices.Equal(got, want) {
 		w.Errorf("accepted %q, want %q", got, want)
@@ -64,19 +63,19 @@ func (w *world) wantStory(want ...string) {
 }
 
 // conserved: arrivals = received + duplicates + refused, and what is received are the records.
-func (w *world) conserved() {
+func (w *inbox) conserved() {
 	w.Helper()
-	if records, tally := one[int64](w, `SELECT count(*) FROM record`), one[int64](w, `SELECT coalesce(sum(delta), 0)::bigint FROM tally WHERE measure = 'received'`); records != tally {
+	if records, tally := world.One[int64](w, `SELECT count(*) FROM record`), world.One[int64](w, `SELECT coalesce(sum(delta), 0)::bigint FROM tally WHERE measure = 'received'`); records != tally {
 		w.Errorf("%d records, the tally says %d", records, tally)
 	}
-	rows, unchanged := one[int64](w, `SELECT coalesce(sum(rows_done), 0)::bigint FROM file`), one[int64](w, `SELECT coalesce(sum(received + duplicates + unchanged), 0)::bigint FROM file`)
+	rows, unchanged := world.One[int64](w, `SELECT coalesce(sum(rows_done), 0)::bigint FROM file`), world.One[int64](w, `SELECT coalesce(sum(received + duplicates + unchanged), 0)::bigint FROM file`)
 	if rows != unchanged {
 		w.Errorf("%d rows are not %d received, duplicates and unchanged", rows, unchanged)
 	}
 }
 
 // read drops a file and waits until it lies in a folder under the name.
-func (w *world) read(name string, content []byte, parts ...string) {
+func (w *inbox) read(name string, content []byte, parts ...string) {
 	w.Helper()
 	w.put(name, content)
 	w.awaitMoved(parts...)
@@ -93,10 +92,10 @@ func TestSnapshot(t *testing.T) {
 	w.wantStory("a=1", "b=1", "c=1", "d=1")
 	w.read("2.csv", rowsOf("a=1", "e=9", "b=2", "d=1"), "done", "2.csv")
 	w.wantStory("a=1", "b=1", "c=1", "d=1", "e=9", "b=2", "-c=1")
-	if got := one[string](w, `SELECT received || ' ' || unchanged || ' ' || deleted || ' ' || known FROM file WHERE name = '2.csv'`); got != "2 2 1 4" {
+	if got := world.One[string](w, `SELECT received || ' ' || unchanged || ' ' || deleted || ' ' || known FROM file WHERE name = '2.csv'`); got != "2 2 1 4" {
 		t.Errorf("received, unchanged, deleted, known: %s, want 2 2 1 4", got)
 	}
-	if got := one[string](w, `SELECT convert_from(body, 'UTF8') FROM payload WHERE headers->>'op' = 'delete'`); got != `{"deleted":true,"entity_key":"c","quantity":"1","sku":"c"}` {
+	if got := world.One[string](w, `SELECT convert_from(body, 'UTF8') FROM payload WHERE headers->>'op' = 'delete'`); got != `{"deleted":true,"entity_key":"c","quantity":"1","sku":"c"}` {
 		t.Errorf("the deletion is %s", got)
 	}
 	w.read("2b.csv", rowsOf("a=1", "e=9", "b=2", "d=1"), "done", "2b.csv") // twice in a row: nothing
@@ -104,10 +103,10 @@ func TestSnapshot(t *testing.T) {
 	w.read("3.csv", first, "done", "3.csv") // A, B, A
 	w.wantStory("a=1", "b=1", "c=1", "d=1", "e=9", "b=2", "-c=1", "b=1", "c=1", "-e=9")
 	stop()
-	if got := one[string](w, `SELECT string_agg(name || ' ' || occurrence || ' ' || sightings, ', ' ORDER BY id) FROM file`); got != "1.csv 1 1, 2.csv 1 2, 3.csv 2 1" {
+	if got := world.One[string](w, `SELECT string_agg(name || ' ' || occurrence || ' ' || sightings, ', ' ORDER BY id) FROM file`); got != "1.csv 1 1, 2.csv 1 2, 3.csv 2 1" {
 		t.Errorf("files: %s", got)
 	}
-	if n := one[int64](w, `SELECT count(*) FROM entity_latest WHERE entity_key IN ('a','b','c','d') AND source = 'shops'`); n != 4 || one[int64](w, `SELECT count(*) FROM entity_latest`) != 4 {
+	if n := world.One[int64](w, `SELECT count(*) FROM entity_latest WHERE entity_key IN ('a','b','c','d') AND source = 'shops'`); n != 4 || world.One[int64](w, `SELECT count(*) FROM entity_latest`) != 4 {
 		t.Errorf("%d of four entities are known", n)
 	}
 }
@@ -132,36 +131,36 @@ func TestSnapshotGuard(t *testing.T) {
 			w.read("1.csv", rowsOf(before...), "done", "1.csv")
 			w.read("2.csv", []byte(c.content), "failed", "2.csv")
 			w.wantStory(before...)
-			if got := one[string](w, `SELECT error FROM file WHERE name = '2.csv'`); !strings.Contains(got, c.says) || !strings.Contains(got, "waybill file pull --allow-deletes 2") {
+			if got := world.One[string](w, `SELECT error FROM file WHERE name = '2.csv'`); !strings.Contains(got, c.says) || !strings.Contains(got, "waybill file pull --allow-deletes 2") {
 				t.Errorf("the file says %q", got)
 			}
-			if !w.log.has(`"code":"file_too_many_deletes"`) {
+			if !w.Logs.Has(`"code":"file_too_many_deletes"`) {
 				t.Error("nobody was told")
 			}
 			w.allow(2)
-			w.await("the deletions", func() bool { return w.stateOf("2.csv") == "done" })
+			w.Await("the deletions", func() bool { return w.stateOf("2.csv") == "done" })
 			w.wantStory(append(before, c.agreed...)...)
 		})
 	}
 }
 
-func (w *world) stateOf(name string) string {
+func (w *inbox) stateOf(name string) string {
 	w.Helper()
-	return one[string](w, `SELECT coalesce((SELECT state FROM file WHERE name = $1 ORDER BY id DESC LIMIT 1), '')`, name)
+	return world.One[string](w, `SELECT coalesce((SELECT state FROM file WHERE name = $1 ORDER BY id DESC LIMIT 1), '')`, name)
 }
 
-func (w *world) ledger() *ledger.Ledger {
+func (w *inbox) ledger() *ledger.Ledger {
 	w.Helper()
-	l, err := ledger.Open(w.Context(), w.settings["WAYBILL_POSTGRES_URL"], ledger.Options{Terms: func(string) ledger.Terms { return ledger.Terms{Lane: "main"} }, MaxConns: 2, Name: "test"})
-	w.must(err)
+	l, err := ledger.Open(w.Context(), w.Settings["WAYBILL_POSTGRES_URL"], ledger.Options{Terms: func(string) ledger.Terms { return ledger.Terms{Lane: "main"} }, MaxConns: 2, Name: "test"})
+	w.Must(err)
 	w.Cleanup(l.Close)
 	return l
 }
 
-func (w *world) allow(id int64) {
+func (w *inbox) allow(id int64) {
 	w.Helper()
 	_, err := w.ledger().AllowDeletes(w.Context(), id, "ann")
-	w.must(err)
+	w.Must(err)
 }
 
 // TestSnapshotRowThatIsInvalid: an entity whose row is rejected is there all the same.
@@ -204,20 +203,20 @@ func TestUnchangedRowsAreSkipped(t *testing.T) {
 	w.wantStory("a=1", "b=1", "b=2", "c=1", "a=7", "a=1")
 	w.read("4.csv", rowsOf("c=1", "c=2", "c=1"), "done", "4.csv")
 	w.wantStory("a=1", "b=1", "b=2", "c=1", "a=7", "a=1", "c=2", "c=1")
-	if got := one[int64](w, `SELECT sum(unchanged)::bigint FROM file`); got != 4 {
+	if got := world.One[int64](w, `SELECT sum(unchanged)::bigint FROM file`); got != 4 {
 		t.Errorf("%d rows are unchanged, want 4", got)
 	}
 }
 
-func (w *world) post(body string, want int) {
+func (w *inbox) post(body string, want int) {
 	w.Helper()
 	q, err := http.NewRequestWithContext(w.Context(), http.MethodPost, "http://"+w.address+"/in/stock", strings.NewReader(body))
-	w.must(err)
-	q.Header.Set("X-Api-Key", w.settings["STOCK_KEY"])
+	w.Must(err)
+	q.Header.Set("X-Api-Key", w.Settings["STOCK_KEY"])
 	q.Header.Set("Content-Type", "application/json")
 	answer, err := http.DefaultClient.Do(q)
-	w.must(err)
-	w.must(answer.Body.Close())
+	w.Must(err)
+	w.Must(answer.Body.Close())
 	http.DefaultClient.CloseIdleConnections()
 	if answer.StatusCode != want {
 		w.Errorf("the webhook was answered with %d, want %d", answer.StatusCode, want)
@@ -229,7 +228,7 @@ func TestOldVersionsAreForgotten(t *testing.T) {
 	t.Parallel()
 	w := newStock(t, "unchanged: skip")
 	with := func(source string) (stop func()) {
-		w.must(os.WriteFile(filepath.Join(w.settings["WAYBILL_INTEGRATIONS"], "drop.yaml"), []byte(stock(source)), 0o600))
+		w.Integration("drop", stock(source))
 		return w.start()
 	}
 	stop := with("unchanged: skip")
@@ -237,7 +236,7 @@ func TestOldVersionsAreForgotten(t *testing.T) {
 	stop()
 	stop = with("unchanged: accept")
 	w.read("2.csv", rowsOf("a=2"), "done", "2.csv")
-	w.await("the versions to go", func() bool { return one[int64](w, `SELECT count(*) FROM entity_latest`) == 0 })
+	w.Await("the versions to go", func() bool { return world.One[int64](w, `SELECT count(*) FROM entity_latest`) == 0 })
 	stop()
 	with("unchanged: skip")
 	w.read("3.csv", rowsOf("a=1", "a=1"), "done", "3.csv")
@@ -256,18 +255,18 @@ func TestDeletesGoOn(t *testing.T) {
 	w.read("1.csv", rowsOf(some...), "done", "1.csv")
 	w.onFile(`IF NEW.deleted > 500 THEN RAISE EXCEPTION 'the ledger fails'; END IF;`)
 	w.put("2.csv", rowsOf("s0000=1", "s1999=2"))
-	w.await("the third page to fail", func() bool { return w.log.has("deletions could not be accepted") })
+	w.Await("the third page to fail", func() bool { return w.Logs.Has("deletions could not be accepted") })
 	stop()
-	if n := one[int64](w, `SELECT deleted FROM file WHERE name = '2.csv'`); n != 500 {
+	if n := world.One[int64](w, `SELECT deleted FROM file WHERE name = '2.csv'`); n != 500 {
 		t.Fatalf("%d deletions, want 500", n)
 	}
-	w.exec(`DROP TRIGGER fault ON file`)
+	w.Exec(`DROP TRIGGER fault ON file`)
 	w.start()
 	w.awaitMoved("done", "2.csv")
-	if got := one[string](w, `SELECT deleted || ' ' || received || ' ' || unchanged FROM file WHERE name = '2.csv'`); got != "1998 1 1" {
+	if got := world.One[string](w, `SELECT deleted || ' ' || received || ' ' || unchanged FROM file WHERE name = '2.csv'`); got != "1998 1 1" {
 		t.Errorf("deleted, received, unchanged: %s, want 1998 1 1", got)
 	}
-	if n := one[int64](w, `SELECT count(DISTINCT entity_key) FROM record r JOIN payload p USING (day, seq) WHERE p.headers->>'op' = 'delete'`); n != 1998 {
+	if n := world.One[int64](w, `SELECT count(DISTINCT entity_key) FROM record r JOIN payload p USING (day, seq) WHERE p.headers->>'op' = 'delete'`); n != 1998 {
 		t.Errorf("%d entities are deleted, want 1998", n)
 	}
 	w.conserved()

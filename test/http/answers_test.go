@@ -15,9 +15,10 @@ import (
 	"github.com/google/uuid"
 
 	"waybill.internal/pkg/provider"
+	"waybill.internal/test/world"
 )
 
-func sendEvents(w *world) {
+func sendEvents(w *door) {
 	first := w.signed("/in/signed", "evt-1", `{"thing":"a"}`).is(202, `"state":"queued"`, `"idempotency_key":"evt-1"`)
 	w.signed("/in/signed", "evt-1", `{"thing":"a"}`).is(200, `"duplicate":true`, decode[receipt](first).ID)
 	w.signed("/in/signed", "evt-1", `{"thing":"b"}`).is(200, `"conflict":true`)
@@ -27,29 +28,29 @@ func sendEvents(w *world) {
 	packed := zip(w, []byte(`{"thing":"zip","id":"k-3"}`))
 	w.keyed("/in/keyed", packed, "Content-Encoding", "gzip").is(202)
 	w.send("POST", "/in/signed", zip(w, []byte(`{"a":1}`)), append(sign(w, "evt-zip", `{"a":1}`), "Content-Encoding", "gzip")...).is(202)
-	w.expect("the body is kept unpacked", one[string](w, `SELECT convert_from(p.body, 'UTF8') FROM payload p JOIN record r USING (day, seq) WHERE r.key = 'k-3'`), `{"thing":"zip","id":"k-3"}`)
+	w.expect("the body is kept unpacked", world.One[string](w, `SELECT convert_from(p.body, 'UTF8') FROM payload p JOIN record r USING (day, seq) WHERE r.key = 'k-3'`), `{"thing":"zip","id":"k-3"}`)
 	w.signed("/in/whole", "evt-list", `[1,2]`).is(202)
 	w.send("POST", "/in/named", `{"id":"n-1"}`, "X-Partner-Id", partner).is(202)
 	w.send("POST", "/in/keyed", `{"id":"k-4"}`, "Authorization", "bearer "+partner).is(202)
-	w.expect("what a header of the partner's own naming held", one[string](w, `SELECT p.headers->>'x-partner-id' FROM payload p JOIN record r USING (day, seq) WHERE r.key = 'n-1'`), "[redacted]")
+	w.expect("what a header of the partner's own naming held", world.One[string](w, `SELECT p.headers->>'x-partner-id' FROM payload p JOIN record r USING (day, seq) WHERE r.key = 'n-1'`), "[redacted]")
 	for _, duplicate := range []bool{false, true} { // Paddle sends again what gets a 202
 		p, err := provider.Sign(provider.Config{Scheme: provider.Paddle, Secrets: []string{partner}}, provider.Request{Body: []byte(`{"event_id":"paddle-1"}`)}, time.Now())
-		w.must(err)
+		w.Must(err)
 		a := decode[receipt](w.send("POST", "/in/paddle", string(p.Body), "Paddle-Signature", p.Header.Get("Paddle-Signature")).is(200, `"idempotency_key":"paddle-1"`))
 		w.expect("it is a duplicate", a.Duplicate, duplicate)
 	}
 }
 
-func zip(t interface{ must(error) }, raw []byte) string {
+func zip(w *door, raw []byte) string {
 	var out bytes.Buffer
 	z := gzip.NewWriter(&out)
 	_, err := z.Write(raw)
-	t.must(err)
-	t.must(z.Close())
+	w.Must(err)
+	w.Must(z.Close())
 	return out.String()
 }
 
-func sendBatches(w *world) {
+func sendBatches(w *door) {
 	mixed := "[{\"id\":\"b-1\"},\n {\"id\":},\n {\"amount\":-1,\"id\":\"b-3\"}, {\"no\":1}, {\"id\":\"b-1\"}, {\"id\":\"b-6\",\"note\":\"],{\\\"\"}]"
 	b := decode[batch](w.keyed("/in/keyed", mixed).is(207))
 	w.expect("statuses", b.statuses(), []int{202, 400, 202, 422, 200, 202})
@@ -57,8 +58,8 @@ func sendBatches(w *world) {
 	w.expect("the rejected item", b.Items[2].Receipt.State, "rejected")
 	w.expect("the item without a key", b.Items[3].Problem.Code, "unidentified")
 	w.expect("the duplicate", b.Items[4].Receipt.ID, b.Items[0].Receipt.ID)
-	w.expect("refused items are kept", one[int](w, `SELECT count(*) FROM interaction WHERE kind = 'refused' AND status IN (400, 422)`), 2)
-	w.expect("and counted", one[int](w, `SELECT sum(delta) FROM tally WHERE measure = 'refused'`) >= 2, true)
+	w.expect("refused items are kept", world.One[int](w, `SELECT count(*) FROM interaction WHERE kind = 'refused' AND status IN (400, 422)`), 2)
+	w.expect("and counted", world.One[int](w, `SELECT sum(delta) FROM tally WHERE measure = 'refused'`) >= 2, true)
 	lines := "{\"a\":1}\r\n\n{\"a\":\n{\"a\":3}"
 	b = decode[batch](w.signed("/in/signed", "evt-lines", lines, "Content-Type", "application/x-ndjson").is(207))
 	w.expect("statuses of lines", b.statuses(), []int{202, 400, 202})
@@ -69,10 +70,10 @@ func sendBatches(w *world) {
 	b = decode[batch](w.keyed("/in/strict", `[{"id":"s-1"},{"id":"s-1","x":1},{"id":"s-3","amount":-1}]`).is(207))
 	w.expect("strict statuses", b.statuses(), []int{202, 409, 422})
 	empty := w.signed("/in/signed", "evt-none", ` [ ] `).is(207, `{"items":[]}`)
-	w.expect("a batch of nothing is kept", one[int](w, `SELECT count(*) FROM interaction WHERE tracking_id = $1`, empty.header.Get("Trackingid")), 1)
+	w.expect("a batch of nothing is kept", world.One[int](w, `SELECT count(*) FROM interaction WHERE tracking_id = $1`, empty.header.Get("Trackingid")), 1)
 	// The second item's key cannot be made: that is our own fault, and stops what is to come in order.
 	for path, want := range map[string][]int{"/in/joined": {202, 503, 202}, "/in/ordered": {202, 503, 503}} {
-		w.await("no other item to fail for a while", func() bool {
+		w.Await("no other item to fail for a while", func() bool {
 			a := w.once("POST", path, `[{"id":"1","thing":"a"},{"id":2,"thing":"a"},{"id":"3","thing":"a"}]`, "Content-Type", "application/json", "X-Api-Key", partner)
 			got := decode[batch](a.is(503)).statuses()
 			if slices.Equal(got, []int{503, 503, 503}) {
@@ -87,27 +88,27 @@ func sendBatches(w *world) {
 		order = append(order, fmt.Sprintf(`{"id":"order-%04d"}`, i))
 	}
 	w.keyed("/in/keyed", "["+strings.Join(order, ",")+"]").is(207)
-	w.expect("records are in the order of the items", one[bool](w, `SELECT bool_and(key = 'order-' || lpad((n - 1)::text, 4, '0')) AND count(*) = 2500
+	w.expect("records are in the order of the items", world.One[bool](w, `SELECT bool_and(key = 'order-' || lpad((n - 1)::text, 4, '0')) AND count(*) = 2500
 		FROM (SELECT key, row_number() OVER (ORDER BY seq) AS n FROM record WHERE key LIKE 'order-%') o`), true)
 }
 
 const origin = "https://www.example.com"
 
-func post(w *world, path string, values url.Values, header ...string) answer {
+func post(w *door, path string, values url.Values, header ...string) answer {
 	w.Helper()
 	return w.send("POST", path, values.Encode(), append(header, "Content-Type", "application/x-www-form-urlencoded")...)
 }
 
-func body(w *world, where string, args ...any) string {
+func body(w *door, where string, args ...any) string {
 	w.Helper()
-	return one[string](w, `SELECT convert_from(p.body, 'UTF8') FROM payload p JOIN record r USING (day, seq) WHERE `+where+` ORDER BY r.seq DESC LIMIT 1`, args...)
+	return world.One[string](w, `SELECT convert_from(p.body, 'UTF8') FROM payload p JOIN record r USING (day, seq) WHERE `+where+` ORDER BY r.seq DESC LIMIT 1`, args...)
 }
 
-func sendForms(w *world) {
+func sendForms(w *door) {
 	post(w, "/in/contact", url.Values{"email": {"a@b.example"}, "topic": {"x", "y"}}, "Origin", origin).is(200, "<h1>Danke</h1>").has("Content-Type", "text/html; charset=utf-8")
 	w.expect("the fields", body(w, `r.source = 'page'`), `{"email":"a@b.example","topic":["x","y"]}`)
 	post(w, "/in/contact", url.Values{"topic": {"no address"}}, "Referer", origin+"/contact?x=1").is(200, "Danke")
-	w.expect("what is invalid is kept", one[string](w, `SELECT state FROM record WHERE source = 'page' ORDER BY seq DESC LIMIT 1`), "rejected")
+	w.expect("what is invalid is kept", world.One[string](w, `SELECT state FROM record WHERE source = 'page' ORDER BY seq DESC LIMIT 1`), "rejected")
 	post(w, "/in/contact", url.Values{"email": {"c@d.example"}}, "Origin", "https://evil.example").is(403, "wrong_origin")
 	post(w, "/in/contact", url.Values{"email": {"c@d.example"}}).is(403)
 	post(w, "/in/contact", url.Values{"email": {"c@d.example"}}, "Origin", "null", "Accept", "text/html").is(403, "Not received", "Reference: ")
@@ -115,7 +116,7 @@ func sendForms(w *world) {
 		post(w, "/in/redirect", url.Values{"email": {"once@b.example"}}).is(303).has("Location", "https://www.example.com/thanks")
 	}
 	post(w, "/in/redirect", url.Values{"name": {"no key"}}).is(303)
-	w.expect("who gave no key is kept", one[int](w, `SELECT count(*) FROM record WHERE source = 'redirect'`), 2)
+	w.expect("who gave no key is kept", world.One[int](w, `SELECT count(*) FROM record WHERE source = 'redirect'`), 2)
 	post(w, "/in/redirect", url.Values{"email": {"program@b.example"}}, "Accept", "application/json").is(202, `"state":"queued"`)
 	parts := "--XX\r\nContent-Disposition: form-data; name=\"email\"\r\n\r\nf\xfcr@b.example\r\n--XX\r\nContent-Disposition: form-data; name=\"cv\"; filename=\"cv.txt\"\r\nContent-Type: text/plain\r\n\r\nhello\r\n" +
 		"--XX\r\nContent-Disposition: form-data; name=\"photo\"; filename=\"\"\r\nContent-Type: application/octet-stream\r\n\r\n\r\n--XX--\r\n"
@@ -140,7 +141,7 @@ func sendForms(w *world) {
 }
 
 // sendWrong: every refusal is a problem document that names what to change.
-func sendWrong(w *world) {
+func sendWrong(w *door) {
 	good := `{"id":"w-1"}`
 	for name, c := range map[string]struct {
 		answer answer
@@ -182,7 +183,7 @@ func sendWrong(w *world) {
 		if kind := c.answer.header.Get("Content-Type"); kind != "application/problem+json" {
 			w.Errorf("%s: the Content-Type is %s", name, kind)
 		}
-		if n := one[int](w, `SELECT count(*) FROM interaction WHERE tracking_id = $1`, p.TrackingID); n != 1 {
+		if n := world.One[int](w, `SELECT count(*) FROM interaction WHERE tracking_id = $1`, p.TrackingID); n != 1 {
 			w.Errorf("%s: %d interactions are kept under %s", name, n, p.TrackingID)
 		}
 	}
@@ -190,11 +191,11 @@ func sendWrong(w *world) {
 	w.keyed("/in/strict", `{"id":"w-3","x":1}`).is(409, "conflict")
 	w.send("POST", "/in/named", `{"id":`, "X-Partner-Id", partner).is(400)
 	for _, where := range []string{`payload p WHERE p.headers::text`, `interaction i WHERE i.request_header::text`} {
-		w.expect("a partner's key is kept in "+where, one[int](w, `SELECT count(*) FROM `+where+` LIKE '%' || $1 || '%'`, partner), 0)
+		w.expect("a partner's key is kept in "+where, world.One[int](w, `SELECT count(*) FROM `+where+` LIKE '%' || $1 || '%'`, partner), 0)
 	}
 }
 
-func sendTooMuch(w *world) {
+func sendTooMuch(w *door) {
 	large := `{"id":"l-1","note":"` + strings.Repeat("x", 1<<20) + `"}`
 	w.keyed("/in/strict", large).is(413, "body_too_large")
 	w.keyed("/in/keyed", large).is(413, "record_too_large")
@@ -214,17 +215,17 @@ func sendTooMuch(w *world) {
 	w.send("POST", "/in/paced", `{"id":"p-3"}`).is(401) // who proves nothing takes nothing from the rate
 }
 
-func greet(w *world) {
+func greet(w *door) {
 	w.send("GET", "/in/meta?hub.mode=subscribe&hub.verify_token=let-me-in&hub.challenge=12345", "").is(200, "12345")
 	w.send("GET", "/in/meta?hub.mode=subscribe&hub.verify_token=wrong&hub.challenge=12345", "").is(403)
 	w.send("PUT", "/in/meta", "").is(405).has("Allow", "GET, POST")
 	w.send("GET", "/in/keyed", "").is(405).has("Allow", "POST")
 	w.send("GET", "/in/nowhere", "").is(404)
 	w.send("GET", "/openapi.json", "").is(200, `"openapi": "3.1.0"`)
-	w.expect("no record is made of a handshake", one[int](w, `SELECT count(*) FROM record WHERE source = 'meta'`), 0)
+	w.expect("no record is made of a handshake", world.One[int](w, `SELECT count(*) FROM record WHERE source = 'meta'`), 0)
 }
 
-func ask(w *world) {
+func ask(w *door) {
 	id := decode[receipt](w.keyed("/in/keyed", `{"id":"ask-1"}`).is(202)).ID
 	for _, key := range []string{partner, reader} {
 		w.send("GET", "/v1/receipts/"+id, "", "Authorization", "Bearer "+key).is(200, id)
@@ -243,19 +244,15 @@ func ask(w *world) {
 }
 
 // fail: what is our own fault is told so, and is never a success.
-func fail(w *world) {
+func fail(w *door) {
 	w.down = true
-	w.must(os.Remove(w.lost))
+	w.Must(os.Remove(w.lost))
 	w.send("POST", "/in/lost", `{"id":"u-1"}`, "Stripe-Signature", "t=1,v1=00").is(503, "unavailable").has("Retry-After", "5")
-	alerted := false
-	for line := range strings.Lines(w.log.String()) {
-		alerted = alerted || strings.Contains(line, `"problem"`) && strings.Contains(line, `"code":"secret_unreadable"`)
-	}
-	w.expect("secrets that cannot be read are an alert", alerted, true)
-	lock, err := w.db.Begin(w.Context())
-	w.must(err)
+	w.expect("secrets that cannot be read are an alert", w.Logs.Has(`"problem"`, `"code":"secret_unreadable"`), true)
+	lock, err := w.DB.Begin(w.Context())
+	w.Must(err)
 	_, err = lock.Exec(w.Context(), `LOCK TABLE record, interaction IN ACCESS EXCLUSIVE MODE`)
-	w.must(err)
+	w.Must(err)
 	id := uuid.NewString()
 	for _, a := range []answer{
 		w.keyed("/in/keyed", `{"id":"f-1"}`).is(503, "unavailable"),
@@ -270,15 +267,15 @@ func fail(w *world) {
 			w.Errorf("no Retry-After in %d %s", a.status, a.body)
 		}
 	}
-	w.must(lock.Rollback(w.Context()))
+	w.Must(lock.Rollback(w.Context()))
 	w.down = false
-	w.await("the batch to be taken", func() bool { return w.keyed("/in/keyed", `[{"id":"f-2"},{"id":"f-3"}]`).status == 207 })
+	w.Await("the batch to be taken", func() bool { return w.keyed("/in/keyed", `[{"id":"f-2"},{"id":"f-3"}]`).status == 207 })
 	slow(w)
 	floods(w)
 }
 
 // floods brings on the limits that end in 429 on every path; it comes last.
-func floods(w *world) {
+func floods(w *door) {
 	late := map[string]bool{}
 	for i := range 400 {
 		late["GET /v1/records"] = w.send("GET", "/v1/records?limit=1", "", "X-Api-Key", reader).status == 429 || late["GET /v1/records"]
@@ -296,9 +293,9 @@ func floods(w *world) {
 
 func TestConnections(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDoor(t)
 	var first *sender
-	w.await("the only place to be taken", func() bool {
+	w.Await("the only place to be taken", func() bool {
 		if first != nil {
 			_ = first.conn.Close() // the probe came before it
 		}
@@ -308,5 +305,5 @@ func TestConnections(t *testing.T) {
 	})
 	first.write(`{"id":"` + strings.Repeat("n", 91) + `"}`)
 	first.answer().is(202)
-	w.await("the place to be free", func() bool { return w.keyed("/in/narrow", `{"id":"n-3"}`).status != http.StatusTooManyRequests })
+	w.Await("the place to be free", func() bool { return w.keyed("/in/narrow", `{"id":"n-3"}`).status != http.StatusTooManyRequests })
 }

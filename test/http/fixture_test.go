@@ -3,31 +3,22 @@
 package http_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-	"go.uber.org/goleak"
-
-	"waybill.internal/pkg/daemon"
-	"waybill.internal/pkg/ledger"
-	"waybill.internal/pkg/localstack/stacktest"
 	"waybill.internal/pkg/signature"
 	"waybill.internal/services/ingest"
+	"waybill.internal/test/world"
 )
-
-// patience bounds every wait on a machine that is busy with other tests.
-const patience = 2 * time.Minute
 
 const (
 	secret  = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
@@ -36,14 +27,7 @@ const (
 	another = "another-partner-key"
 )
 
-func TestMain(m *testing.M) {
-	status := stacktest.Main(m)
-	if err := goleak.Find(stacktest.Goroutines()); err != nil && status == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		status = 1
-	}
-	os.Exit(status)
-}
+func TestMain(m *testing.M) { world.Main(m) }
 
 const shop = `integration: shop
 sources:
@@ -115,92 +99,41 @@ sources:
     idempotency_key: body.id
 `
 
-type world struct {
-	*testing.T
+// door is a world with an ingest that takes requests, and what a client knows of it.
+type door struct {
+	*world.World
 	url      string
-	db       *pgxpool.Pool
-	log      *lockedBuffer
 	contract *contract
 	client   *http.Client
 	lost     string // the file of a secret
 	down     bool   // the ledger is, on purpose
 }
 
-func newWorld(t *testing.T, settings ...string) *world {
+func newDoor(t *testing.T, settings ...string) *door {
 	t.Helper()
-	url := stacktest.Postgres(t)
-	brokers, prefix := stacktest.EmbeddedKafka(t)
-	w := &world{T: t, lost: filepath.Join(t.TempDir(), "lost"), log: &lockedBuffer{}, contract: newContract(t)}
-	dir := t.TempDir()
-	for name, text := range map[string]string{"shop.yaml": shop, "contact.yaml": contact, "other.yaml": other, "ordered.yaml": ordered} {
-		w.must(os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	w := &door{World: world.New(t), lost: filepath.Join(t.TempDir(), "lost"), contract: newContract(t)}
+	for name, text := range map[string]string{"shop": shop, "contact": contact, "other": other, "ordered": ordered} {
+		w.Integration(name, text)
 	}
-	_, err := ledger.Migrate(t.Context(), url)
-	w.must(err)
-	w.db, err = pgxpool.New(t.Context(), url)
-	w.must(err)
-	t.Cleanup(w.db.Close)
-	vars := map[string]string{"WAYBILL_POSTGRES_URL": url, "WAYBILL_KAFKA_BROKERS": brokers, "WAYBILL_KAFKA_PREFIX": prefix, "WAYBILL_INTEGRATIONS": dir,
-		"WAYBILL_INGEST_ADDRESS": "127.0.0.1:0", "WAYBILL_ADMIN_ADDRESS": "127.0.0.1:0", "WAYBILL_INGEST_DROP": t.TempDir(),
-		"SECRET": secret, "PARTNER": partner, "READER": reader, "ANOTHER": another, "TOKEN": "token:let-me-in", "ADYEN": "0123456789abcdef", "LOST_FILE": w.lost}
-	w.must(os.WriteFile(w.lost, []byte(secret), 0o600))
+	maps.Copy(w.Settings, map[string]string{"WAYBILL_INGEST_DROP": t.TempDir(), "SECRET": secret, "PARTNER": partner, "READER": reader,
+		"ANOTHER": another, "TOKEN": "token:let-me-in", "ADYEN": "0123456789abcdef", "LOST_FILE": w.lost})
+	w.Must(os.WriteFile(w.lost, []byte(secret), 0o600))
 	for i := 0; i < len(settings); i += 2 {
-		vars[settings[i]] = settings[i+1]
+		w.Settings[settings[i]] = settings[i+1]
 	}
-	p, err := daemon.Start(t.Context(), ingest.Spec(), func(name string) (string, bool) { v, ok := vars[name]; return v, ok }, daemon.LogTo(w.log))
-	w.must(err)
-	t.Cleanup(func() {
-		p.Stop()
-		if err := p.Wait(); err != nil {
-			t.Errorf("ingest: %v", err)
-		}
-		if t.Failed() {
-			text := w.log.String()
-			t.Logf("ingest's log, its end:\n%s", text[max(0, len(text)-4000):])
-		}
-	})
-	w.url = "http://" + p.Address("http")
+	w.url = world.Start(w, ingest.Spec()).URL()
 	transport := &http.Transport{MaxIdleConnsPerHost: 8}
 	t.Cleanup(transport.CloseIdleConnections)
-	w.client = &http.Client{Transport: transport, Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	w.await("the ledger to be ready for arrivals", func() bool {
+	w.client = &http.Client{Transport: transport, Timeout: world.Patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	w.Await("the ledger to be ready for arrivals", func() bool {
 		return w.send("POST", "/in/other", "", "X-Api-Key", another, "Content-Type", "text/plain").status == http.StatusUnsupportedMediaType
 	})
 	return w
 }
 
-func (w *world) must(err error) {
-	w.Helper()
-	if err != nil {
-		w.Fatal(err)
-	}
-}
-
-// await polls until the condition holds.
-func (w *world) await(what string, holds func() bool) {
-	w.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-deadline.C:
-			w.Fatalf("waited %s in vain for %s", patience, what)
-		case <-tick.C:
-		}
-	}
-}
-
-func one[T any](w *world, sql string, args ...any) (v T) {
-	w.Helper()
-	w.must(w.db.QueryRow(w.Context(), sql, args...).Scan(&v))
-	return v
-}
-
 // answer is what a request got; its body has been held against the contract.
 type answer struct {
-	*world
+	*door
 	status int
 	header http.Header
 	body   []byte
@@ -208,40 +141,40 @@ type answer struct {
 
 // send makes a request with the headers given as names and values; on a machine
 // that is busy with other tests it does as senders should, and repeats what got a 503.
-func (w *world) send(method, path, body string, header ...string) (a answer) {
+func (w *door) send(method, path, body string, header ...string) (a answer) {
 	w.Helper()
 	if w.down {
 		return w.once(method, path, body, header...)
 	}
-	w.await("another answer than 503", func() bool {
+	w.Await("another answer than 503", func() bool {
 		a = w.once(method, path, body, header...)
 		return a.status != http.StatusServiceUnavailable
 	})
 	return a
 }
 
-func (w *world) once(method, path, body string, header ...string) answer {
+func (w *door) once(method, path, body string, header ...string) answer {
 	w.Helper()
 	r, err := http.NewRequestWithContext(w.Context(), method, w.url+path, strings.NewReader(body))
-	w.must(err)
+	w.Must(err)
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Add(header[i], header[i+1])
 	}
 	return w.do(r)
 }
 
-func (w *world) do(r *http.Request) answer {
+func (w *door) do(r *http.Request) answer {
 	w.Helper()
 	resp, err := w.client.Do(r)
-	w.must(err)
+	w.Must(err)
 	return w.read(r, resp)
 }
 
-func (w *world) read(r *http.Request, resp *http.Response) answer {
+func (w *door) read(r *http.Request, resp *http.Response) answer {
 	w.Helper()
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
-	w.must(err)
+	w.Must(err)
 	w.contract.check(w.T, r, resp, body)
 	return answer{w, resp.StatusCode, resp.Header, body}
 }
@@ -264,7 +197,7 @@ func sign(t testing.TB, id, body string) []string {
 	return append(list, "Content-Type", "application/json")
 }
 
-func (w *world) signed(path, id, body string, header ...string) answer {
+func (w *door) signed(path, id, body string, header ...string) answer {
 	w.Helper()
 	h := sign(w, id, body)
 	if slices.Contains(header, "Content-Type") {
@@ -273,7 +206,7 @@ func (w *world) signed(path, id, body string, header ...string) answer {
 	return w.send("POST", path, body, append(h, header...)...)
 }
 
-func (w *world) keyed(path, body string, header ...string) answer {
+func (w *door) keyed(path, body string, header ...string) answer {
 	w.Helper()
 	if !slices.Contains(header, "Content-Type") {
 		header = append(header, "Content-Type", "application/json")
@@ -344,26 +277,9 @@ func (b batch) statuses() (list []int) {
 	return list
 }
 
-func (w *world) expect(what string, got, want any) {
+func (w *door) expect(what string, got, want any) {
 	w.Helper()
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		w.Errorf("%s: got %v, want %v", what, got, want)
 	}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -9,26 +9,28 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"waybill.internal/test/world"
 )
 
 // sender writes a request by hand.
 type sender struct {
-	*world
+	*door
 	conn    net.Conn
 	request *http.Request
 }
 
 // open announces a body, and sends none of it.
-func open(w *world, path string, length int) *sender {
+func open(w *door, path string, length int) *sender {
 	w.Helper()
 	u, err := url.Parse(w.url)
-	w.must(err)
+	w.Must(err)
 	conn, err := (&net.Dialer{}).DialContext(w.Context(), "tcp", u.Host)
-	w.must(err)
+	w.Must(err)
 	w.Cleanup(func() { _ = conn.Close() })
-	w.must(conn.SetDeadline(time.Now().Add(patience)))
+	w.Must(conn.SetDeadline(time.Now().Add(world.Patience)))
 	r, err := http.NewRequestWithContext(w.Context(), http.MethodPost, w.url+path, nil)
-	w.must(err)
+	w.Must(err)
 	s := &sender{w, conn, r}
 	s.write(fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nX-Api-Key: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", path, u.Host, partner, length))
 	return s
@@ -37,23 +39,23 @@ func open(w *world, path string, length int) *sender {
 func (s *sender) write(text string) {
 	s.Helper()
 	_, err := s.conn.Write([]byte(text))
-	s.must(err)
+	s.Must(err)
 }
 
 func (s *sender) answer() answer {
 	s.Helper()
 	resp, err := http.ReadResponse(bufio.NewReader(s.conn), s.request)
-	s.must(err)
+	s.Must(err)
 	return s.read(s.request, resp)
 }
 
 // slow: who announces a body and does not send it is cut off, with a reason.
-func slow(w *world) {
+func slow(w *door) {
 	w.Helper()
 	silent := open(w, "/in/keyed", 1000)
 	drop := open(w, "/in/keyed", 1000)
 	drop.write(`{"id":`)
-	w.must(drop.conn.(*net.TCPConn).CloseWrite())
+	w.Must(drop.conn.(*net.TCPConn).CloseWrite())
 	drop.answer().is(400, "body_incomplete")
 	silent.write(`{"id":`)
 	silent.answer().is(408, "too_slow")
@@ -70,7 +72,7 @@ func TestForwarded(t *testing.T) {
 	}{"trusted": {"127.0.0.1, 10.0.0.0/8", false}, "not trusted": {"10.0.0.0/8", true}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, "WAYBILL_INGEST_TRUSTED_PROXIES", c.proxies)
+			w := newDoor(t, "WAYBILL_INGEST_TRUSTED_PROXIES", c.proxies)
 			for range 3 {
 				post(w, "/in/plain", form, "X-Forwarded-For", "9.9.9.9, 203.0.113.1, 10.1.2.3").is(200)
 			}
@@ -91,7 +93,7 @@ func TestForwarded(t *testing.T) {
 // TestListing: what a partner polls is complete, in order and its own.
 func TestListing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newDoor(t)
 	w.send("POST", "/in/other", `{"id":"theirs"}`, "X-Api-Key", another).is(202)
 	type page struct {
 		Records []receipt
@@ -119,7 +121,7 @@ func TestListing(t *testing.T) {
 		}
 	}()
 	seen, cursor := map[string]int{}, ""
-	w.await("all records to be listed", func() bool {
+	w.Await("all records to be listed", func() bool {
 		query := "?limit=7"
 		if cursor != "" {
 			query += "&cursor=" + cursor

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"waybill.internal/pkg/stream"
+	"waybill.internal/test/world"
 )
 
 func answer200(http.ResponseWriter, *http.Request) {}
@@ -18,20 +19,20 @@ func answer200(http.ResponseWriter, *http.Request) {}
 // what is accepted is in the ledger when the answer comes.
 func TestAcceptedIsCommitted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, answer200)
+	w := newJourney(t, answer200)
 	url := w.ingest()
-	w.exec(`CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'the ledger fails'; END $$`)
-	w.exec(`CREATE TRIGGER fault BEFORE INSERT ON record FOR EACH STATEMENT EXECUTE FUNCTION fault()`)
+	w.Exec(`CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'the ledger fails'; END $$`)
+	w.Exec(`CREATE TRIGGER fault BEFORE INSERT ON record FOR EACH STATEMENT EXECUTE FUNCTION fault()`)
 	for i := range 3 {
 		status, _ := w.post(url, fmt.Sprint("event-", i), `{"no":"1"}`)
 		if status != http.StatusServiceUnavailable {
 			t.Errorf("answer %d without a commit, want 503", status)
 		}
 	}
-	w.exec(`DROP TRIGGER fault ON record`)
+	w.Exec(`DROP TRIGGER fault ON record`)
 	for i := range 20 {
 		status, got := w.post(url, fmt.Sprint("event-", i), `{"no":"1"}`)
-		if n := one[int](w, `SELECT count(*) FROM record WHERE id::text = $1`, got.ID); status != http.StatusAccepted || n != 1 {
+		if n := world.One[int](w, `SELECT count(*) FROM record WHERE id::text = $1`, got.ID); status != http.StatusAccepted || n != 1 {
 			t.Errorf("answer %d with %d rows in the ledger, want 202 with 1", status, n)
 		}
 	}
@@ -41,7 +42,7 @@ func TestAcceptedIsCommitted(t *testing.T) {
 // say so, and one that is sent again is a duplicate whatever it holds.
 func TestTheSameContentAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, answer200)
+	w := newJourney(t, answer200)
 	url := w.ingest()
 	const a, b = `{"no":"1","status":"open"}`, `{"no":"1","status":"closed"}`
 	for i, body := range []string{a, b, a} {
@@ -52,7 +53,7 @@ func TestTheSameContentAgain(t *testing.T) {
 	if status, got := w.post(url, "event-0", b); status != http.StatusOK || !got.Duplicate {
 		t.Errorf("the first event again with another body: answer %d, duplicate %t; want 200 and a duplicate", status, got.Duplicate)
 	}
-	if n := one[int](w, `SELECT count(*) FROM record`); n != 3 {
+	if n := world.One[int](w, `SELECT count(*) FROM record`); n != 3 {
 		t.Errorf("%d records of A, B, A, want 3", n)
 	}
 }
@@ -64,7 +65,7 @@ func TestOffsetsFollowClaims(t *testing.T) {
 	const records, room = 60, 8
 	var calls atomic.Int64
 	release := make(chan struct{})
-	w := newWorld(t, func(http.ResponseWriter, *http.Request) {
+	w := newJourney(t, func(http.ResponseWriter, *http.Request) {
 		calls.Add(1)
 		<-release
 	})
@@ -75,35 +76,37 @@ func TestOffsetsFollowClaims(t *testing.T) {
 			t.Fatalf("answer %d", status)
 		}
 	}
-	w.await("all messages in Kafka", func() bool { return one[bool](w, `SELECT bool_and(published_at IS NOT NULL) FROM outbox`) })
-	w.vars["WAYBILL_PROCESSOR_IN_FLIGHT"] = "14" // 60 % are for new records
+	w.Await("all messages in Kafka", func() bool { return world.One[bool](w, `SELECT bool_and(published_at IS NOT NULL) FROM outbox`) })
+	w.Settings["WAYBILL_PROCESSOR_IN_FLIGHT"] = "14" // 60 % are for new records
 	w.processor()
 	t.Cleanup(free) // before the processor's stop, which waits for its calls
-	w.await("as many calls as there is room for", func() bool { return calls.Load() == room })
-	kafka, err := stream.NewFactory(stream.Config{Brokers: []string{w.vars["WAYBILL_KAFKA_BROKERS"]}, Prefix: w.vars["WAYBILL_KAFKA_PREFIX"]})
-	w.must(err)
+	w.Await("as many calls as there is room for", func() bool { return calls.Load() == room })
+	kafka, err := stream.NewFactory(stream.Config{Brokers: []string{w.Settings["WAYBILL_KAFKA_BROKERS"]}, Prefix: w.Settings["WAYBILL_KAFKA_PREFIX"]})
+	w.Must(err)
 	admin := kafka.NewAdmin()
 	t.Cleanup(admin.Close)
-	w.await("an offset for each claim", func() bool {
+	w.Await("an offset for each claim", func() bool {
 		// The offsets first: what they cover was claimed before.
 		done := w.committed(admin, kafka.Topics())
-		claimed := one[int64](w, `SELECT count(*) FROM record WHERE state <> 'queued'`)
+		claimed := world.One[int64](w, `SELECT count(*) FROM record WHERE state <> 'queued'`)
 		if done > claimed {
 			t.Fatalf("offsets of %d messages are committed, and %d records are claimed", done, claimed)
 		}
 		return done == room
 	})
 	free()
-	w.await("all records processed", func() bool { return one[int](w, `SELECT count(*) FROM record WHERE state = 'processed'`) == records })
+	w.Await("all records processed", func() bool {
+		return world.One[int](w, `SELECT count(*) FROM record WHERE state = 'processed'`) == records
+	})
 	if n := calls.Load(); n != records {
 		t.Errorf("%d calls for %d records", n, records)
 	}
 }
 
 // committed counts the messages of `work` whose offsets the group has committed.
-func (w *world) committed(admin *stream.Admin, topics stream.Topics) (sum int64) {
+func (w *journey) committed(admin *stream.Admin, topics stream.Topics) (sum int64) {
 	w.Helper()
-	ctx, cancel := context.WithTimeout(w.Context(), patience)
+	ctx, cancel := context.WithTimeout(w.Context(), world.Patience)
 	defer cancel()
 	work := topics.Work(stream.MainLane)
 	offsets, err := admin.Committed(ctx, topics.Group(stream.MainLane), []string{work})
@@ -124,7 +127,7 @@ func TestRetry(t *testing.T) {
 	type call struct{ key, body string }
 	var mu sync.Mutex
 	var calls []call
-	w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+	w := newJourney(t, func(rw http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
 		body := make([]byte, r.ContentLength)
@@ -141,7 +144,7 @@ func TestRetry(t *testing.T) {
 	url := w.ingest()
 	w.processor()
 	_, got := w.post(url, "event", `{"no":"1"}`)
-	w.await("the record to be processed", func() bool { return one[string](w, `SELECT state FROM record`) == "processed" })
+	w.Await("the record to be processed", func() bool { return world.One[string](w, `SELECT state FROM record`) == "processed" })
 	mu.Lock()
 	defer mu.Unlock()
 	want := call{got.ID + "-crm", calls[0].body}
@@ -153,7 +156,7 @@ func TestRetry(t *testing.T) {
 	if len(calls) != 3 {
 		t.Errorf("%d calls, want 3", len(calls))
 	}
-	waited := one[time.Duration](w, `SELECT min(b.started_at) - min(a.ended_at) FROM attempt a, attempt b WHERE a.number = 1 AND b.number = 2`)
+	waited := world.One[time.Duration](w, `SELECT min(b.started_at) - min(a.ended_at) FROM attempt a, attempt b WHERE a.number = 1 AND b.number = 2`)
 	if waited < wish-100*time.Millisecond { // the ledger's clock is an estimate in the processor
 		t.Errorf("the second attempt began %s after the first, the third party asked for %s", waited, wish)
 	}

@@ -2,23 +2,13 @@
 package ledger_test
 
 import (
-	"fmt"
-	"os"
 	"testing"
-
-	"go.uber.org/goleak"
 
 	"waybill.internal/pkg/ledger/ledgertest"
 	"waybill.internal/pkg/localstack/stacktest"
+	"waybill.internal/test/world"
 )
 
-func TestMain(m *testing.M) {
-	status := stacktest.Main(m)
-	if err := goleak.Find(stacktest.Goroutines()); err != nil && status == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		status = 1
-	}
-	os.Exit(status)
-}
+func TestMain(m *testing.M) { world.Main(m) }
 
 func TestLedger(t *testing.T) { ledgertest.Run(t, stacktest.Postgres) }

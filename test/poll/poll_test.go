@@ -3,7 +3,6 @@ package poll_test
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 )
@@ -48,12 +47,12 @@ func TestEveryWay(t *testing.T) {
 			t.Parallel()
 			a := newAPI(t, 1)
 			a.fill(95, time.Minute)
-			w := newWorld(t, polled(a.URL, way[0], way[1], ""))
+			w := newPoller(t, polled(a.URL, way[0], way[1], ""))
 			w.start()
-			w.await("the first run", func() bool { return w.runs() > 0 })
+			w.Await("the first run", func() bool { return w.runs() > 0 })
 			w.covers(a)
 			a.set(func(a *api) { a.put(3); a.put(96) })
-			w.await("the changes", func() bool { return slices.Equal(w.keys(), slices.Concat(w.keys()[:0], expected(a, w))) })
+			w.Await("the changes", func() bool { return slices.Equal(w.keys(), slices.Concat(w.keys()[:0], expected(a, w))) })
 			w.again(2)
 			w.covers(a)
 			if n := len(w.keys()); n != 97 {
@@ -69,7 +68,7 @@ func TestEveryWay(t *testing.T) {
 }
 
 // expected is what the ledger has, with what is still missing of the API's.
-func expected(a *api, w *world) []string {
+func expected(a *api, w *poller) []string {
 	keys := append(w.keys(), a.keys()...)
 	slices.Sort(keys)
 	return slices.Compact(keys)
@@ -88,18 +87,18 @@ func TestLies(t *testing.T) {
 			a := newAPI(t, seed)
 			a.skew, a.hidden = skews[name], 500*time.Millisecond
 			a.fill(60, time.Minute)
-			w := newWorld(t, polled(a.URL, way[0], way[1], ""))
+			w := newPoller(t, polled(a.URL, way[0], way[1], ""))
 			a.lies = lies{Cut: 3, Truncated: 3, Broken: 3, Limited: 2, Repeated: 3, Changed: 40, Expired: 3}
 			w.start()
-			w.await("many requests", func() bool { w.impatient(); return a.count() > 25 })
+			w.Await("many requests", func() bool { w.impatient(); return a.count() > 25 })
 			a.set(func(a *api) { a.lies, a.hidden = lies{}, 0 }) // two runs may end before the last change would be visible
 			w.impatient()
 			w.again(2)
 			w.covers(a)
-			if w.log.has("panic") {
+			if w.Logs.Has("panic") {
 				t.Error("something panicked")
 			}
-			t.Logf("%d requests, %d records, %d failures", a.count(), len(w.keys()), strings.Count(w.log.String(), "a poll failed"))
+			t.Logf("%d requests, %d records, %d failures", a.count(), len(w.keys()), w.Logs.Count("a poll failed"))
 		})
 	}
 }

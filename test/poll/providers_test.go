@@ -17,6 +17,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"waybill.internal/test/world"
 )
 
 const (
@@ -175,10 +177,10 @@ func sign(text string) string {
 }
 
 // deliver posts the event as its provider does.
-func (w *world) deliver(base, path string, e event) {
+func (w *poller) deliver(base, path string, e event) {
 	w.Helper()
 	r, err := http.NewRequestWithContext(w.Context(), http.MethodPost, base+path, bytes.NewReader(e.body))
-	w.must(err)
+	w.Must(err)
 	r.Header.Set("Content-Type", "application/json")
 	if path == "/in/github" {
 		r.Header.Set("X-GitHub-Delivery", e.key)
@@ -189,7 +191,7 @@ func (w *world) deliver(base, path string, e event) {
 		r.Header.Set("Stripe-Signature", "t="+stamp+",v1="+sign(stamp+"."+string(e.body)))
 	}
 	res, err := http.DefaultTransport.RoundTrip(r)
-	w.must(err)
+	w.Must(err)
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusAccepted && res.StatusCode != http.StatusOK {
 		w.Fatalf("the webhook %s was answered %s", e.key, res.Status)
@@ -222,14 +224,14 @@ func TestMissedWebhooks(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			p := newProvider(t)
-			w := newWorld(t, example(t, c.file))
+			w := newPoller(t, example(t, c.file))
 			for name, value := range map[string]string{"GITHUB_API_URL": p.URL, "STRIPE_API_URL": p.URL, "GITHUB_WEBHOOK_SECRET": webhookSecret,
 				"STRIPE_WEBHOOK_SECRET": webhookSecret, "GITHUB_TOKEN": "the-api-key", "STRIPE_KEY": "the-api-key"} {
-				w.settings[name] = value
+				w.Settings[name] = value
 			}
 			in := w.start()
-			w.await("the first run", func() bool { return w.runs() == 1 })
-			base := "http://" + in.Address("http")
+			w.Await("the first run", func() bool { return w.runs() == 1 })
+			base := in.URL()
 			var want, lost []string
 			for n := range 10 {
 				e := p.add(c.make(n, time.Hour-time.Duration(n)*time.Minute))
@@ -253,10 +255,10 @@ func TestMissedWebhooks(t *testing.T) {
 			if got := w.keys(); !slices.Equal(got, want) {
 				t.Errorf("records\n%s, want\n%s", got, want)
 			}
-			if !w.has("missed_webhooks", fmt.Sprintf("%d webhooks of webhook had not arrived", len(lost))) {
+			if !w.Logs.Has("missed_webhooks", fmt.Sprintf("%d webhooks of webhook had not arrived", len(lost))) {
 				t.Error("no alert says how many had not arrived")
 			}
-			polled := all[string](w, `SELECT key FROM record WHERE source = $1 ORDER BY key`, c.source)
+			polled := world.All[string](w, `SELECT key FROM record WHERE source = $1 ORDER BY key`, c.source)
 			if !slices.Equal(polled, lost) {
 				t.Errorf("found by the poll: %s, want %s", polled, lost)
 			}
@@ -276,15 +278,15 @@ func TestMissedWebhooks(t *testing.T) {
 			}
 			p.mu.Unlock()
 			w.hurry(3)
-			if n := one[int](w, `SELECT count(*) FROM record WHERE key = $1`, late.key); n != 1 {
+			if n := world.One[int](w, `SELECT count(*) FROM record WHERE key = $1`, late.key); n != 1 {
 				t.Error("what became visible late was not found")
 			}
 			// What the poll was first with arrives after all: a duplicate, and no conflict.
 			w.deliver(base, c.path, p.events[0])
-			if n := one[int64](w, `SELECT coalesce(sum(delta), 0)::bigint FROM tally WHERE measure = 'conflict'`); n != 0 {
+			if n := world.One[int64](w, `SELECT coalesce(sum(delta), 0)::bigint FROM tally WHERE measure = 'conflict'`); n != 0 {
 				t.Errorf("%d conflicts: a copy of an event is none", n)
 			}
-			if n := one[int](w, `SELECT count(*) FROM record`); n != len(want)+1 {
+			if n := world.One[int](w, `SELECT count(*) FROM record`); n != len(want)+1 {
 				t.Errorf("%d records, want %d", n, len(want)+1)
 			}
 			if c.details {
@@ -295,30 +297,20 @@ func TestMissedWebhooks(t *testing.T) {
 }
 
 // asTheWebhook checks that steps see of a found event what they see of a webhook.
-func (w *world) asTheWebhook(key string) {
+func (w *poller) asTheWebhook(key string) {
 	w.Helper()
 	const query = `SELECT headers->>'x-github-event' || ' ' || (convert_from(body, 'UTF8')::json->>'action') || ' ' || entity_key FROM payload JOIN record USING (day, seq) WHERE key = $1`
-	if got := one[string](w, query, key); got != "issues opened owner/name" {
+	if got := world.One[string](w, query, key); got != "issues opened owner/name" {
 		w.Errorf("the found event is %q", got)
 	}
-	if n := one[int](w, `SELECT count(*) FROM payload WHERE headers::text LIKE '%sha256=abc%'`); n != 0 {
+	if n := world.One[int](w, `SELECT count(*) FROM payload WHERE headers::text LIKE '%sha256=abc%'`); n != 0 {
 		w.Error("the signature of the delivery is kept")
 	}
 }
 
 // hurry makes a run due and waits until it has ended; n is its number.
-func (w *world) hurry(n int) {
+func (w *poller) hurry(n int) {
 	w.Helper()
-	w.exec(`UPDATE poll SET next_at = now()`)
-	w.await(fmt.Sprintf("run %d", n), func() bool { return w.runs() >= n })
-}
-
-// has tells whether one line of the log has all of the texts.
-func (w *world) has(texts ...string) bool {
-	for line := range strings.Lines(w.log.String()) {
-		if !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
-			return true
-		}
-	}
-	return false
+	w.Exec(`UPDATE poll SET next_at = now()`)
+	w.Await(fmt.Sprintf("run %d", n), func() bool { return w.runs() >= n })
 }

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"waybill.internal/test/world"
 )
 
 // TestTrouble answers with one kind of trouble, and looks at what a person is told.
@@ -61,24 +63,24 @@ func TestTrouble(t *testing.T) {
 			a.fill(3, time.Minute)
 			a.answer = c.answer
 			way := ways()[c.way]
-			w := newWorld(t, polled(a.URL, way[0], way[1], ""))
+			w := newPoller(t, polled(a.URL, way[0], way[1], ""))
 			w.start()
-			w.await("a failure", func() bool { return one[string](w, `SELECT coalesce(max(error), '') FROM poll`) != "" })
-			if got := one[string](w, `SELECT error FROM poll`); !strings.Contains(got, c.code) {
+			w.Await("a failure", func() bool { return world.One[string](w, `SELECT coalesce(max(error), '') FROM poll`) != "" })
+			if got := world.One[string](w, `SELECT error FROM poll`); !strings.Contains(got, c.code) {
 				t.Errorf("kept: %q, want something with %q", got, c.code)
 			}
-			if c.slow != (one[float64](w, `SELECT extract(epoch FROM next_at - now())::float8 FROM poll`) > 50) {
-				t.Errorf("slow: %t, and tried again in %s", c.slow, one[string](w, `SELECT (next_at - now())::text FROM poll`))
+			if c.slow != (world.One[float64](w, `SELECT extract(epoch FROM next_at - now())::float8 FROM poll`) > 50) {
+				t.Errorf("slow: %t, and tried again in %s", c.slow, world.One[string](w, `SELECT (next_at - now())::text FROM poll`))
 			}
-			told := w.has(`"message":"problem"`, `"where":"poll"`)
-			if told != (c.kind != "") || told && !w.has(`"message":"problem"`, `"kind":"`+c.kind+`"`) {
+			told := w.Logs.Has(`"message":"problem"`, `"where":"poll"`)
+			if told != (c.kind != "") || told && !w.Logs.Has(`"message":"problem"`, `"kind":"`+c.kind+`"`) {
 				t.Errorf("an alert: %t, want kind %q", told, c.kind)
 			}
 			// It heals by itself.
 			a.set(func(a *api) { a.answer = nil })
-			w.exec(`UPDATE poll SET next_at = now()`)
-			w.await("the items", func() bool { return len(w.keys()) >= 3 })
-			w.await("health", func() bool { return one[string](w, `SELECT error FROM poll`) == "" })
+			w.Exec(`UPDATE poll SET next_at = now()`)
+			w.Await("the items", func() bool { return len(w.keys()) >= 3 })
+			w.Await("health", func() bool { return world.One[string](w, `SELECT error FROM poll`) == "" })
 		})
 	}
 }
@@ -93,16 +95,16 @@ func TestBadItems(t *testing.T) {
 		fmt.Fprint(w, page)
 		return true
 	}
-	w := newWorld(t, strings.Replace(polled(a.URL, "cursor: /next", ", cursor: cursor", ""), `string(body.id) + "/" + string(body.version)`, `'body.id == nil ? nil : string(body.id) + "/" + string(body.version)'`, 1))
+	w := newPoller(t, strings.Replace(polled(a.URL, "cursor: /next", ", cursor: cursor", ""), `string(body.id) + "/" + string(body.version)`, `'body.id == nil ? nil : string(body.id) + "/" + string(body.version)'`, 1))
 	w.start()
-	w.await("three runs", func() bool { return w.runs() >= 3 })
-	got := all[string](w, `SELECT CASE WHEN key LIKE 'unidentified:%' THEN 'unidentified' ELSE key END || ' ' || state || ' ' || code FROM record ORDER BY 1`)
+	w.Await("three runs", func() bool { return w.runs() >= 3 })
+	got := world.All[string](w, `SELECT CASE WHEN key LIKE 'unidentified:%' THEN 'unidentified' ELSE key END || ' ' || state || ' ' || code FROM record ORDER BY 1`)
 	want := []string{"1/1 queued ", "4/1 queued ", "6/1 queued ", "text/1 rejected invalid", "unidentified rejected unidentified", "unidentified rejected unidentified",
 		"unidentified rejected unidentified", "unidentified rejected unreadable", "unidentified rejected unreadable"}
 	if !slices.Equal(got, want) {
 		t.Errorf("records\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if n := one[int64](w, `SELECT sum(delta)::bigint FROM tally WHERE measure = 'received'`); n != int64(len(want)) {
+	if n := world.One[int64](w, `SELECT sum(delta)::bigint FROM tally WHERE measure = 'received'`); n != int64(len(want)) {
 		t.Errorf("%d received, want %d", n, len(want))
 	}
 }
@@ -116,16 +118,16 @@ func TestRange(t *testing.T) {
 			a := newAPI(t, 1)
 			a.fill(50, 72*time.Hour) // older than the first run asks
 			a.fill(5, time.Minute)
-			w := newWorld(t, polled(a.URL, way[0], way[1], ""))
+			w := newPoller(t, polled(a.URL, way[0], way[1], ""))
 			w.start()
-			w.await("the first run", func() bool { return w.runs() > 0 })
+			w.Await("the first run", func() bool { return w.runs() > 0 })
 			if n := len(w.keys()); n != 5 {
 				t.Fatalf("%d records before the range, want 5", n)
 			}
 			var from, to thing
 			a.set(func(a *api) { from, to = a.list[11], a.list[40] })
-			w.exec(`INSERT INTO poll_request (integration, source, since, until, actor) VALUES ('things', 'poll', $1, $2, 'test')`, from.Updated, to.Updated)
-			w.await("the range", func() bool { return one[string](w, `SELECT state FROM poll_request`) == "done" })
+			w.Exec(`INSERT INTO poll_request (integration, source, since, until, actor) VALUES ('things', 'poll', $1, $2, 'test')`, from.Updated, to.Updated)
+			w.Await("the range", func() bool { return world.One[string](w, `SELECT state FROM poll_request`) == "done" })
 			var want []string
 			a.set(func(a *api) {
 				for _, item := range a.list {
@@ -138,10 +140,10 @@ func TestRange(t *testing.T) {
 			if got := w.keys(); !slices.Equal(got, want) {
 				t.Errorf("records %s, want %s", got, want)
 			}
-			if n := one[int64](w, `SELECT received FROM poll_request`); n != 30 {
+			if n := world.One[int64](w, `SELECT received FROM poll_request`); n != 30 {
 				t.Errorf("the request received %d, want 30", n)
 			}
-			if at := one[time.Time](w, `SELECT reached FROM poll`); at.Before(time.Now().Add(-2 * time.Minute)) {
+			if at := world.One[time.Time](w, `SELECT reached FROM poll`); at.Before(time.Now().Add(-2 * time.Minute)) {
 				t.Errorf("the mark was moved to %s", at)
 			}
 		})
@@ -158,11 +160,11 @@ func TestLate(t *testing.T) {
 		a.list[4] = thing{ID: 4, Version: 1, Updated: time.Now().AddDate(50, 0, 0).Truncate(time.Microsecond)}
 		a.hidden = -100 * 365 * 24 * time.Hour
 	})
-	w := newWorld(t, polled(a.URL, "cursor: /next", ", cursor: cursor", ""))
+	w := newPoller(t, polled(a.URL, "cursor: /next", ", cursor: cursor", ""))
 	w.start()
-	w.await("two runs", func() bool { return w.runs() >= 2 && len(w.keys()) == 4 })
+	w.Await("two runs", func() bool { return w.runs() >= 2 && len(w.keys()) == 4 })
 	a.set(func(a *api) { a.put(5) })
-	w.await("what comes later", func() bool { return len(w.keys()) == 5 })
+	w.Await("what comes later", func() bool { return len(w.keys()) == 5 })
 }
 
 // TestEndless: pages that never end do not keep a run, or the process, busy for ever.
@@ -175,17 +177,19 @@ func TestEndless(t *testing.T) {
 		fmt.Fprintf(w, `{"data": [{"id": 1, "version": 1}%s], "next": "c%d"}`, strings.Repeat(" ", int(at)), at)
 		return true
 	}
-	w := newWorld(t, polled(a.URL, "cursor: /next", ", cursor: cursor", "      max_pages: 7"))
+	w := newPoller(t, polled(a.URL, "cursor: /next", ", cursor: cursor", "      max_pages: 7"))
 	w.start()
-	w.await("the end of the first turn", func() bool { return n.Load() > 0 && one[int64](w, `SELECT coalesce(max(session), 1) FROM poll`) == 0 })
+	w.Await("the end of the first turn", func() bool {
+		return n.Load() > 0 && world.One[int64](w, `SELECT coalesce(max(session), 1) FROM poll`) == 0
+	})
 	if got := n.Load(); got != 7 {
 		t.Errorf("%d pages in one run, want 7", got)
 	}
 	// What is left comes with the next one, behind the cursor, until nothing new has come for too long.
-	w.await("the next turns", func() bool { return n.Load() >= 21 })
-	w.await("the end of the run", func() bool {
+	w.Await("the next turns", func() bool { return n.Load() >= 21 })
+	w.Await("the end of the run", func() bool {
 		// Between two turns: one that is under way writes its own mark over it.
-		w.exec(`UPDATE poll SET mark = jsonb_set(mark::jsonb, '{run,barren}', '9999')::json WHERE session = 0 AND mark->>'run' IS NOT NULL`)
-		return one[bool](w, `SELECT error LIKE '%brought nothing new%' AND mark->>'run' IS NULL FROM poll`)
+		w.Exec(`UPDATE poll SET mark = jsonb_set(mark::jsonb, '{run,barren}', '9999')::json WHERE session = 0 AND mark->>'run' IS NOT NULL`)
+		return world.One[bool](w, `SELECT error LIKE '%brought nothing new%' AND mark->>'run' IS NULL FROM poll`)
 	})
 }

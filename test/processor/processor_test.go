@@ -10,35 +10,30 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"waybill.internal/pkg/catalog"
-	"waybill.internal/pkg/daemon"
 	"waybill.internal/pkg/integration"
 	"waybill.internal/pkg/ledger"
-	"waybill.internal/pkg/localstack/stacktest"
 	"waybill.internal/pkg/record"
 	"waybill.internal/services/processor"
 	"waybill.internal/test/harness"
+	"waybill.internal/test/world"
 )
 
-func TestMain(m *testing.M) { os.Exit(stacktest.Main(m)) }
+func TestMain(m *testing.M) { world.Main(m) }
 
-// bench is a processor in this process, fed through the ledger.
+// bench is a world with a processor, fed through the ledger.
 type bench struct {
-	*testing.T
+	*world.World
 	ctx     context.Context
 	ledger  *ledger.Ledger
 	catalog *catalog.Catalog
-	pool    *pgxpool.Pool
 	sentry  *harness.Sentry
 }
 
@@ -79,69 +74,39 @@ func start(t *testing.T, yaml string, options ...processor.Option) *bench {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	t.Cleanup(cancel)
-	b := &bench{T: t, ctx: ctx}
-	url := stacktest.Postgres(t)
-	brokers, prefix := stacktest.EmbeddedKafka(t)
-	folder := t.TempDir()
-	b.must(os.WriteFile(filepath.Join(folder, "orders.yaml"), []byte(yaml), 0o600))
-	_, err := ledger.Migrate(ctx, url)
-	b.must(err)
+	b := &bench{World: world.New(t), ctx: ctx}
+	var err error
 	b.sentry, err = harness.NewSentry()
-	b.must(err)
+	b.Must(err)
 	t.Cleanup(b.sentry.Close)
-	vars := map[string]string{"WAYBILL_POSTGRES_URL": url, "WAYBILL_KAFKA_BROKERS": brokers, "WAYBILL_KAFKA_PREFIX": prefix, "WAYBILL_INTEGRATIONS": folder,
-		"WAYBILL_ADMIN_ADDRESS": "127.0.0.1:0", "WAYBILL_SENTRY_DSN": b.sentry.DSN, "WAYBILL_LOG_LEVEL": "error", "KEY": "a-key-of-sixteen-bytes"}
-	lookup := func(name string) (string, bool) { v, ok := vars[name]; return v, ok }
-	b.catalog = catalog.New(integration.Lookup(lookup))
-	b.must(b.catalog.LoadDir(folder))
-	b.ledger, err = ledger.Open(ctx, url, ledger.Options{Terms: b.catalog.Terms, Name: "test"})
-	b.must(err)
+	b.Settings["WAYBILL_SENTRY_DSN"], b.Settings["KEY"] = b.sentry.DSN, "a-key-of-sixteen-bytes"
+	b.Integration("orders", yaml)
+	b.catalog = catalog.New(integration.Lookup(b.Lookup))
+	b.Must(b.catalog.LoadDir(b.Settings["WAYBILL_INTEGRATIONS"]))
+	b.ledger, err = ledger.Open(ctx, b.Settings["WAYBILL_POSTGRES_URL"], ledger.Options{Terms: b.catalog.Terms, Name: "test"})
+	b.Must(err)
 	t.Cleanup(b.ledger.Close)
-	b.must(b.catalog.Register(ctx, b.ledger))
-	b.pool, err = pgxpool.New(ctx, url)
-	b.must(err)
-	t.Cleanup(b.pool.Close)
-	_, err = b.pool.Exec(ctx, `CREATE TABLE orders (no text PRIMARY KEY, amount integer CHECK (amount < 1000), note text)`)
-	b.must(err)
-	p, err := daemon.Start(ctx, processor.Spec(options...), lookup)
-	b.must(err)
-	t.Cleanup(func() {
-		p.Stop()
-		if err := p.Wait(); err != nil {
-			t.Errorf("the processor stopped with %v", err)
-		}
-	})
-	select {
-	case <-p.Ready():
-	case <-p.Done():
-		t.Fatal("the processor did not start: ", p.Wait())
-	case <-ctx.Done():
-		t.Fatal("the processor is not ready")
-	}
+	b.Must(b.catalog.Register(ctx, b.ledger))
+	b.Exec(`CREATE TABLE orders (no text PRIMARY KEY, amount integer CHECK (amount < 1000), note text)`)
+	world.Start(b, processor.Spec(options...)).AwaitReady()
 	return b
-}
-
-func (b *bench) must(err error) {
-	b.Helper()
-	if err != nil {
-		b.Fatal(err)
-	}
 }
 
 // accept puts a record into the ledger; with session 0 the relay publishes it.
 func (b *bench) accept(key, body string) record.ID {
 	b.Helper()
 	installation, err := b.ledger.InstallationKey(b.ctx)
-	b.must(err)
+	b.Must(err)
 	e, _ := b.catalog.Get("orders")
 	id := record.DeriveID(installation, "orders", key)
 	_, _, err = b.ledger.Accept(b.ctx, 0, []ledger.Arrival{{ID: id, Integration: "orders", Source: "webhook", Key: key, EntityKey: key, Version: e.Version,
 		Payload: ledger.Payload{TrackingID: uuid.Must(uuid.NewV7()), ContentType: "application/json", Body: []byte(body)}}})
-	b.must(err)
+	b.Must(err)
 	return id
 }
 
-func (b *bench) await(id record.ID, want record.State) record.Record {
+// reaches waits until a record is in a state.
+func (b *bench) reaches(id record.ID, want record.State) record.Record {
 	b.Helper()
 	var last record.Record
 	err := harness.Poll(b.ctx, func() (bool, error) {
@@ -187,7 +152,7 @@ func TestRetryResumes(t *testing.T) {
 	})
 	b := start(t, orders(shop.URL, callAndUpsert))
 	id := b.accept("A-1", `{"no":"A-1","amount":5}`)
-	r := b.await(id, record.Processed)
+	r := b.reaches(id, record.Processed)
 	calls := shop.seen()
 	if r.Attempt != 3 || len(calls) != 4 {
 		t.Fatalf("%d attempts, calls %v", r.Attempt, calls)
@@ -208,13 +173,11 @@ func TestRefusedRow(t *testing.T) {
 	shop := thirdParty(t, func(_ int, _ call, w http.ResponseWriter) { fmt.Fprint(w, `{"id":1}`) })
 	b := start(t, orders(shop.URL, callAndUpsert))
 	good, bad := b.accept("A-1", `{"no":"A-1","amount":5}`), b.accept("A-2", `{"no":"A-2","amount":5000}`)
-	b.await(good, record.Processed)
-	if r := b.await(bad, record.Rejected); r.Failure.Code != "upsert_refused" || r.Failure.Class != record.ClassData {
+	b.reaches(good, record.Processed)
+	if r := b.reaches(bad, record.Rejected); r.Failure.Code != "upsert_refused" || r.Failure.Class != record.ClassData {
 		t.Errorf("%+v", r.Failure)
 	}
-	var rows int
-	b.must(b.pool.QueryRow(b.ctx, `SELECT count(*) FROM orders`).Scan(&rows))
-	if rows != 1 {
+	if rows := world.One[int](b, `SELECT count(*) FROM orders`); rows != 1 {
 		t.Errorf("%d rows", rows)
 	}
 }
@@ -224,21 +187,20 @@ func TestRefusedRow(t *testing.T) {
 func TestTableThatSaysNo(t *testing.T) {
 	t.Parallel()
 	b := start(t, orders("http://127.0.0.1:1", "    - map: {no: body.no, amount: body.amount, note: body.note}\n    - upsert: {table: orders, key: [no]}\n"))
-	_, err := b.pool.Exec(b.ctx, `CREATE FUNCTION no_thirteen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.amount = 13 THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END $$;
+	b.Exec(`CREATE FUNCTION no_thirteen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.amount = 13 THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END $$;
 		CREATE TRIGGER no_thirteen BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION no_thirteen()`)
-	b.must(err)
 	ids := make([]record.ID, 30)
 	for i := range ids {
 		ids[i] = b.accept(fmt.Sprintf("A-%d", i), fmt.Sprintf(`{"no":"A-%d","amount":%d}`, i, i))
 	}
 	for i, id := range ids {
 		if i == 13 {
-			if r := b.await(id, record.Dead); r.Failure.Code != "upsert_failed" || r.Attempt != 4 {
+			if r := b.reaches(id, record.Dead); r.Failure.Code != "upsert_failed" || r.Attempt != 4 {
 				t.Errorf("attempt %d, %+v", r.Attempt, r.Failure)
 			}
 			continue
 		}
-		b.await(id, record.Processed)
+		b.reaches(id, record.Processed)
 	}
 }
 
@@ -249,7 +211,7 @@ func TestConflictAnswer(t *testing.T) {
 	shop := thirdParty(t, func(_ int, c call, w http.ResponseWriter) { w.WriteHeader(http.StatusConflict) })
 	step := "    - call: {name: only, to: shop, path: /, body: {no: body.no}}\n"
 	b := start(t, orders(shop.URL, step))
-	if r := b.await(b.accept("A-1", `{"no":"A-1"}`), record.Rejected); r.Failure.Class != record.ClassDuplicate {
+	if r := b.reaches(b.accept("A-1", `{"no":"A-1"}`), record.Rejected); r.Failure.Class != record.ClassDuplicate {
 		t.Errorf("at the first try: %+v", r.Failure)
 	}
 	echo := thirdParty(t, func(nth int, _ call, w http.ResponseWriter) {
@@ -259,7 +221,7 @@ func TestConflictAnswer(t *testing.T) {
 		w.WriteHeader(http.StatusConflict)
 	})
 	b = start(t, orders(echo.URL, step))
-	b.await(b.accept("A-1", `{"no":"A-1"}`), record.Processed)
+	b.reaches(b.accept("A-1", `{"no":"A-1"}`), record.Processed)
 }
 
 // TestLargeBody: above 256 KiB the message carries a reference.
@@ -267,7 +229,7 @@ func TestLargeBody(t *testing.T) {
 	t.Parallel()
 	b := start(t, orders("http://127.0.0.1:1", "    - map: {no: body.no, amount: body.amount}\n    - upsert: {table: orders, key: [no]}\n"))
 	id := b.accept("A-1", `{"no":"A-1","amount":7,"note":"`+strings.Repeat("x", 700<<10)+`"}`)
-	b.await(id, record.Processed)
+	b.reaches(id, record.Processed)
 }
 
 // TestPanic: a step that panics is a bug of its record: tried once more alone,
@@ -293,12 +255,12 @@ func TestPanic(t *testing.T) {
 	}
 	for i, id := range ids {
 		if i == 13 {
-			if r := b.await(id, record.Dead); r.Failure.Class != record.ClassBug || r.Attempt != 2 {
+			if r := b.reaches(id, record.Dead); r.Failure.Class != record.ClassBug || r.Attempt != 2 {
 				t.Errorf("attempt %d, %+v", r.Attempt, r.Failure)
 			}
 			continue
 		}
-		b.await(id, record.Processed)
+		b.reaches(id, record.Processed)
 	}
 	mu.Lock()
 	defer mu.Unlock()
@@ -330,7 +292,7 @@ func TestRequeue(t *testing.T) {
 	})
 	b := start(t, orders(shop.URL, callAndUpsert))
 	id := b.accept("A-1", `{"no":"A-1","amount":5}`)
-	b.await(id, record.Dead)
+	b.reaches(id, record.Dead)
 	mu.Lock()
 	broken = false
 	mu.Unlock()
@@ -339,7 +301,7 @@ func TestRequeue(t *testing.T) {
 	if err != nil || len(done) != 1 {
 		t.Fatal(done, err)
 	}
-	b.await(id, record.Processed)
+	b.reaches(id, record.Processed)
 	calls := shop.seen()
 	if len(calls) != before+1 || calls[before].key != id.String()+"-second" {
 		t.Errorf("after the requeue: %v", calls[before:])
@@ -355,7 +317,7 @@ func TestRequeue(t *testing.T) {
 			t.Errorf("a replay used the old key %s", c.key)
 		}
 	}
-	b.await(id, record.Processed)
+	b.reaches(id, record.Processed)
 	trace, err := b.ledger.Trace(b.ctx, id)
 	if err != nil {
 		t.Fatal(err)

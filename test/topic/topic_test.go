@@ -4,90 +4,55 @@ package topic_test
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
-	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/segmentio/kafka-go"
-	"go.uber.org/goleak"
 
-	"waybill.internal/pkg/daemon"
-	"waybill.internal/pkg/ledger"
-	"waybill.internal/pkg/localstack/stacktest"
 	"waybill.internal/services/ingest"
+	"waybill.internal/test/world"
 )
 
-const patience = 2 * time.Minute
+func TestMain(m *testing.M) { world.Main(m) }
 
-func TestMain(m *testing.M) {
-	status := stacktest.Main(m)
-	if err := goleak.Find(stacktest.Goroutines()); err != nil && status == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		status = 1
-	}
-	os.Exit(status)
+// feed is a world with a foreign topic, which its ingest reads.
+type feed struct {
+	*world.World
+	topic  string
+	client *kafka.Client
 }
 
-// world is a foreign topic, and what ingest needs to read it.
-type world struct {
-	*testing.T
-	settings map[string]string
-	topic    string
-	client   *kafka.Client
-	db       *pgxpool.Pool
-}
-
-func newWorld(t *testing.T) *world {
+func newFeed(t *testing.T) *feed {
 	t.Helper()
-	return newWorldOf(t, "")
+	return newFeedOf(t, "")
 }
 
-// newWorldOf makes a world whose source has more settings.
-func newWorldOf(t *testing.T, more string) *world {
+// newFeedOf makes a feed whose source has more settings.
+func newFeedOf(t *testing.T, more string) *feed {
 	t.Helper()
-	url := stacktest.Postgres(t)
-	brokers, prefix := stacktest.EmbeddedKafka(t)
-	w := &world{T: t, topic: prefix + ".orders-of-the-shop"}
+	w := &feed{World: world.New(t)}
+	w.topic = w.Settings["WAYBILL_KAFKA_PREFIX"] + ".orders-of-the-shop"
 	transport := &kafka.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	w.client = &kafka.Client{Addr: kafka.TCP(brokers), Transport: transport}
-	integrations := t.TempDir()
-	w.must(os.WriteFile(filepath.Join(integrations, "orders.yaml"), fmt.Appendf(nil, `integration: orders
+	w.client = &kafka.Client{Addr: kafka.TCP(w.Settings["WAYBILL_KAFKA_BROKERS"]), Transport: transport}
+	w.Integration("orders", fmt.Sprintf(`integration: orders
 sources:
   - kafka: {topic: %s}
 %srecord:
   entity_key: body.order
   schema: {type: object, required: [order]}
   check: ["body.total == nil || body.total >= 0"]
-`, w.topic, more), 0o600))
-	_, err := ledger.Migrate(t.Context(), url)
-	w.must(err)
-	w.db, err = pgxpool.New(t.Context(), url)
-	w.must(err)
-	t.Cleanup(w.db.Close)
-	w.settings = map[string]string{"WAYBILL_POSTGRES_URL": url, "WAYBILL_KAFKA_BROKERS": brokers, "WAYBILL_KAFKA_PREFIX": prefix,
-		"WAYBILL_INTEGRATIONS": integrations, "WAYBILL_INGEST_ADDRESS": "127.0.0.1:0", "WAYBILL_ADMIN_ADDRESS": "127.0.0.1:0", "WAYBILL_LOG_LEVEL": "error"}
+`, w.topic, more))
 	return w
 }
 
-func (w *world) must(err error) {
-	w.Helper()
-	if err != nil {
-		w.Fatal(err)
-	}
-}
-
-func (w *world) makeTopic() {
+func (w *feed) makeTopic() {
 	w.Helper()
 	res, err := w.client.CreateTopics(w.Context(), &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{Topic: w.topic, NumPartitions: 2, ReplicationFactor: 1}}})
-	w.must(err)
-	w.must(res.Errors[w.topic])
+	w.Must(err)
+	w.Must(res.Errors[w.topic])
 }
 
-func (w *world) write(partition int, values ...string) {
+func (w *feed) write(partition int, values ...string) {
 	w.Helper()
 	var records []kafka.Record
 	for _, v := range values {
@@ -99,55 +64,21 @@ func (w *world) write(partition int, values ...string) {
 		records = append(records, r)
 	}
 	res, err := w.client.Produce(w.Context(), &kafka.ProduceRequest{Topic: w.topic, Partition: partition, RequiredAcks: kafka.RequireAll, Records: kafka.NewRecordReader(records...)})
-	w.must(err)
-	w.must(res.Error)
+	w.Must(err)
+	w.Must(res.Error)
 }
 
-func (w *world) start() (stop func()) {
+// start runs an ingest until the returned function is called, or the test ends.
+func (w *feed) start() (stop func()) {
 	w.Helper()
-	p, err := daemon.Start(w.Context(), ingest.Spec(), func(name string) (string, bool) { v, ok := w.settings[name]; return v, ok })
-	w.must(err)
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		p.Stop()
-		if err := p.Wait(); err != nil {
-			w.Errorf("ingest: %v", err)
-		}
-	}
-	w.Cleanup(stop)
-	return stop
-}
-
-func (w *world) await(what string, holds func() bool) {
-	w.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-deadline.C:
-			w.Fatalf("waited %s in vain for %s", patience, what)
-		case <-tick.C:
-		}
-	}
-}
-
-func (w *world) count(sql string, args ...any) (n int) {
-	w.Helper()
-	w.must(w.db.QueryRow(w.Context(), sql, args...).Scan(&n))
-	return n
+	return world.Start(w, ingest.Spec()).Stop
 }
 
 // offsets are those that the group has committed.
-func (w *world) offsets() map[int]int64 {
+func (w *feed) offsets() map[int]int64 {
 	w.Helper()
 	res, err := w.client.OffsetFetch(w.Context(), &kafka.OffsetFetchRequest{GroupID: "waybill.orders.kafka", Topics: map[string][]int{w.topic: {0, 1}}})
-	w.must(err)
+	w.Must(err)
 	out := map[int]int64{}
 	for _, p := range res.Topics[w.topic] {
 		out[p.Partition] = p.CommittedOffset
@@ -161,7 +92,7 @@ const tallied = `SELECT coalesce(sum(delta), 0)::int FROM tally WHERE measure = 
 // of its partition; what can be none is kept as refused and holds nothing up.
 func TestMessagesBecomeRecords(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFeed(t)
 	stop := w.start() // the topic is not there yet: it is waited for, and not made
 	w.makeTopic()
 	const good = 700
@@ -169,8 +100,8 @@ func TestMessagesBecomeRecords(t *testing.T) {
 		w.write(i%2, fmt.Sprintf(`{"order": "o-%d", "total": %d}`, i, i))
 	}
 	w.write(0, `{"total": 5}`, `{"order": "o-negative", "total": -1}`, `no json`, "", `{"order": "o-last"}`)
-	w.await("all records", func() bool { return w.count(`SELECT count(*) FROM record`) == good+3 })
-	w.await("the offsets", func() bool { o := w.offsets(); return o[0] == good/2+5 && o[1] == good/2 })
+	w.Await("all records", func() bool { return world.One[int](w, `SELECT count(*) FROM record`) == good+3 })
+	w.Await("the offsets", func() bool { o := w.offsets(); return o[0] == good/2+5 && o[1] == good/2 })
 	for query, want := range map[string]int{
 		`SELECT count(*) FROM record WHERE state = 'queued'`:                                                  good + 1,
 		`SELECT count(*) FROM record WHERE state = 'rejected' AND class = 'data'`:                             2,
@@ -181,14 +112,11 @@ func TestMessagesBecomeRecords(t *testing.T) {
 		`SELECT count(DISTINCT entity_key) FROM record WHERE entity_key LIKE 'o-%'`:                           good + 2,
 		`SELECT coalesce(sum(delta), 0)::int FROM tally WHERE integration = 'orders' AND measure = 'refused'`: 2,
 	} {
-		if n := w.count(query); n != want {
+		if n := world.One[int](w, query); n != want {
 			t.Errorf("%s: %d, want %d", query, n, want)
 		}
 	}
-	rows, err := w.db.Query(t.Context(), `SELECT p.headers->>'kafka-offset' FROM record r JOIN payload p USING (day, seq) WHERE p.headers->>'kafka-partition' = '1' ORDER BY r.seq`)
-	w.must(err)
-	order, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	w.must(err)
+	order := world.All[string](w, `SELECT p.headers->>'kafka-offset' FROM record r JOIN payload p USING (day, seq) WHERE p.headers->>'kafka-partition' = '1' ORDER BY r.seq`)
 	if len(order) != good/2 {
 		t.Errorf("%d records are of partition 1, want %d", len(order), good/2)
 	}
@@ -201,14 +129,14 @@ func TestMessagesBecomeRecords(t *testing.T) {
 	// A group that begins anew meets nothing but what it knows.
 	stop()
 	gone, err := w.client.DeleteGroups(t.Context(), &kafka.DeleteGroupsRequest{GroupIDs: []string{"waybill.orders.kafka"}})
-	w.must(err)
-	w.must(gone.Errors["waybill.orders.kafka"])
+	w.Must(err)
+	w.Must(gone.Errors["waybill.orders.kafka"])
 	w.start()
-	w.await("the offsets again", func() bool { o := w.offsets(); return o[0] == good/2+5 && o[1] == good/2 })
-	if n := w.count(`SELECT count(*) FROM record`); n != good+3 {
+	w.Await("the offsets again", func() bool { o := w.offsets(); return o[0] == good/2+5 && o[1] == good/2 })
+	if n := world.One[int](w, `SELECT count(*) FROM record`); n != good+3 {
 		t.Errorf("%d records after the group began anew, want %d", n, good+3)
 	}
-	if n := w.count(tallied, "duplicate"); n != good+3 {
+	if n := world.One[int](w, tallied, "duplicate"); n != good+3 {
 		t.Errorf("%d duplicates are counted, want %d", n, good+3)
 	}
 }
@@ -217,18 +145,18 @@ func TestMessagesBecomeRecords(t *testing.T) {
 // rejected record and holds up none behind it.
 func TestAPoisonedMessageHoldsNothingUp(t *testing.T) {
 	t.Parallel()
-	w := newWorldOf(t, "    idempotency_key: body.id.number\n")
+	w := newFeedOf(t, "    idempotency_key: body.id.number\n")
 	w.makeTopic()
 	w.write(0, `{"id": {"number": 1}, "order": "a"}`, `[1]`, `5`, `null`, `{"id": "text", "order": "b"}`, `{"id": {"number": [1]}, "order": "c"}`, `{"order": "d"}`, `{"id": {"number": 2}, "order": "e"}`)
 	w.start()
-	w.await("the records", func() bool { return w.count(`SELECT count(*) FROM record`) == 8 })
-	w.await("the offsets", func() bool { return w.offsets()[0] == 8 })
+	w.Await("the records", func() bool { return world.One[int](w, `SELECT count(*) FROM record`) == 8 })
+	w.Await("the offsets", func() bool { return w.offsets()[0] == 8 })
 	for query, want := range map[string]int{
 		`SELECT count(*) FROM record WHERE state = 'queued' AND key IN ('1', '2')`:         2,
 		`SELECT count(*) FROM record WHERE state = 'rejected' AND key LIKE '%:0:_:%'`:      6,
 		`SELECT count(*) FROM payload WHERE convert_from(body, 'UTF8') IN ('[1]', 'null')`: 2,
 	} {
-		if n := w.count(query); n != want {
+		if n := world.One[int](w, query); n != want {
 			t.Errorf("%s: %d, want %d", query, n, want)
 		}
 	}
@@ -237,18 +165,18 @@ func TestAPoisonedMessageHoldsNothingUp(t *testing.T) {
 // A topic that is made anew begins at offset 0 again: its messages are others.
 func TestATopicMadeAnew(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newFeed(t)
 	w.makeTopic()
 	w.write(0, `{"order": "a"}`)
 	stop := w.start()
-	w.await("the first record", func() bool { return w.count(`SELECT count(*) FROM record`) == 1 })
+	w.Await("the first record", func() bool { return world.One[int](w, `SELECT count(*) FROM record`) == 1 })
 	stop()
 	_, err := w.client.DeleteTopics(t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{w.topic}})
-	w.must(err)
+	w.Must(err)
 	_, err = w.client.DeleteGroups(t.Context(), &kafka.DeleteGroupsRequest{GroupIDs: []string{"waybill.orders.kafka"}})
-	w.must(err)
+	w.Must(err)
 	w.makeTopic()
 	w.write(0, `{"order": "b"}`)
 	w.start()
-	w.await("the second record", func() bool { return w.count(`SELECT count(*) FROM record`) == 2 })
+	w.Await("the second record", func() bool { return world.One[int](w, `SELECT count(*) FROM record`) == 2 })
 }

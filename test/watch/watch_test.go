@@ -5,22 +5,24 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"waybill.internal/test/world"
 )
 
 // TestOneAlertPerSilence: of two replicas one tells it, once, and a restart does not
 // tell it again.
 func TestOneAlertPerSilence(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWatch(t)
 	first, second := w.start(), w.start()
 	w.judgedAgain("signed")
 	w.only("silence", 0)
-	w.exec(`UPDATE source SET registered_at = now() - interval '2 hours' WHERE source = 'signed'`)
+	w.Exec(`UPDATE source SET registered_at = now() - interval '2 hours' WHERE source = 'signed'`)
 	w.awaitAlert("silence", "error", 1, "nothing came to shop/signed (webhook) for 1h", "nothing ever came")
 	w.judgedAgain("signed")
 	w.only("silence", 1)
 
-	second.stop() // a restart knows what was told
+	second.Stop() // a restart knows what was told
 	second = w.start()
 	w.judgedAgain("signed")
 	w.only("silence", 1)
@@ -30,12 +32,12 @@ func TestOneAlertPerSilence(t *testing.T) {
 	}
 	w.awaitAlert("silence", "info", 1, "resolved: ", "shop/signed speaks again")
 	w.judgedAgain("signed")
-	w.exec(`UPDATE source SET heard_at = now() - interval '61 minutes', registered_at = now() - interval '2 hours' WHERE source = 'signed'`)
+	w.Exec(`UPDATE source SET heard_at = now() - interval '61 minutes', registered_at = now() - interval '2 hours' WHERE source = 'signed'`)
 	w.awaitAlert("silence", "error", 2, "the last thing came")
-	first.stop()
-	second.stop()
+	first.Stop()
+	second.Stop()
 	w.only("silence", 2)
-	if n := strings.Count(first.log.String()+second.log.String(), `"a trouble of a source is over"`); n != 1 {
+	if n := w.Logs.Count(`"a trouble of a source is over"`); n != 1 {
 		t.Errorf("%d notes that it is over, want 1", n)
 	}
 }
@@ -43,15 +45,15 @@ func TestOneAlertPerSilence(t *testing.T) {
 // TestSecretRotated: many signatures that fit nothing are one alert; strangers without any are none.
 func TestSecretRotated(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWatch(t)
 	r := w.start()
 	if status := r.signed("the-old-secret", `{"id": "1", "quantity": 1}`); status != http.StatusAccepted {
 		t.Fatalf("status %d", status)
 	}
-	w.await("the use of the secret in the ledger", func() bool {
-		return one[bool](w, `SELECT secrets->>'OLD' IS NOT NULL FROM source WHERE source = 'signed'`)
+	w.Await("the use of the secret in the ledger", func() bool {
+		return world.One[bool](w, `SELECT secrets->>'OLD' IS NOT NULL FROM source WHERE source = 'signed'`)
 	})
-	w.exec(`UPDATE source SET verified_at = verified_at - interval '10 minutes' WHERE source = 'signed'`)
+	w.Exec(`UPDATE source SET verified_at = verified_at - interval '10 minutes' WHERE source = 'signed'`)
 	for range 25 {
 		r.post("/in/signed", `{"id": "2"}`)
 	}
@@ -73,24 +75,24 @@ func TestSecretRotated(t *testing.T) {
 // TestFormatChanged: the fields before are known after a restart.
 func TestFormatChanged(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWatch(t)
 	r := w.start()
 	r.items(t, "good", 60, `"quantity": 2, "customer": {"mail": "ada@example.com"}`)
-	w.await("what was seen to be noted", func() bool {
-		return one[int](w, `SELECT coalesce(sum(arrivals), 0)::int FROM source_minute WHERE source = 'keyed'`) == 60
+	w.Await("what was seen to be noted", func() bool {
+		return world.One[int](w, `SELECT coalesce(sum(arrivals), 0)::int FROM source_minute WHERE source = 'keyed'`) == 60
 	})
-	w.exec(`UPDATE source_minute SET minute = minute - interval '20 minutes' WHERE source = 'keyed'`)
-	r.stop()
+	w.Exec(`UPDATE source_minute SET minute = minute - interval '20 minutes' WHERE source = 'keyed'`)
+	r.Stop()
 	r = w.start()
 	r.items(t, "bad", 60, `"qty": "2", "customer": {"e_mail": "ada@example.com"}`)
 	w.awaitAlert("format_changed", "error", 1, "did their format change? 100 % of 60 arrivals of shop/keyed were rejected within 10m, before 0.0 %",
 		"New fields: customer.e_mail (string), qty (string)", "Missing fields: customer.mail (string), quantity (number)", "Most frequent reasons: ")
 	w.judgedAgain("keyed")
 	w.only("format_changed", 1)
-	if kept := one[string](w, `SELECT fields::text || told FROM source WHERE source = 'keyed'`); strings.Contains(kept, "ada") {
+	if kept := world.One[string](w, `SELECT fields::text || told FROM source WHERE source = 'keyed'`); strings.Contains(kept, "ada") {
 		t.Errorf("a value is kept: %s", kept)
 	}
-	w.exec(`UPDATE source_minute SET minute = minute - interval '20 minutes' WHERE source = 'keyed'`)
+	w.Exec(`UPDATE source_minute SET minute = minute - interval '20 minutes' WHERE source = 'keyed'`)
 	r.items(t, "again", 30, `"quantity": 2`)
 	w.awaitAlert("format_changed", "info", 1, "shop/keyed is understood again")
 }
@@ -102,7 +104,7 @@ func (r replica) items(t *testing.T, name string, n int, fields string) {
 	for i := range n {
 		lines = append(lines, fmt.Sprintf(`{"id": "%s-%d", %s}`, name, i, fields))
 	}
-	r.await("the batch to be stored", func() bool {
+	r.Await("the batch to be stored", func() bool {
 		status, _, _ := r.post("/in/keyed", "["+strings.Join(lines, ",")+"]", "X-Api-Key", "partner-key")
 		return status == http.StatusMultiStatus
 	})
@@ -111,7 +113,7 @@ func (r replica) items(t *testing.T, name string, n int, fields string) {
 // TestCheckIns: a scheduled look tells its monitor that it began, and how it ended.
 func TestCheckIns(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWatch(t)
 	w.start()
 	told := func(status string) bool {
 		for line := range strings.Lines(w.sentry.Everything()) {
@@ -122,6 +124,6 @@ func TestCheckIns(t *testing.T) {
 		}
 		return false
 	}
-	w.await("the run that began", func() bool { return told("in_progress") })
-	w.await("the run that ended", func() bool { return told("ok") })
+	w.Await("the run that began", func() bool { return told("in_progress") })
+	w.Await("the run that ended", func() bool { return told("ok") })
 }
