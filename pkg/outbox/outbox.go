@@ -50,7 +50,10 @@ type Publisher struct {
 	log      *zap.Logger
 	broken   func(record.ID, error)
 	slots    chan struct{}
-	marks    *groupcommit.Group[ledger.Published, struct{}]
+	// trying ends when Close has no more time to wait for Kafka.
+	trying context.Context
+	giveUp context.CancelFunc
+	marks  *groupcommit.Group[ledger.Published, struct{}]
 
 	hands *groupcommit.Group[ledger.BatchID, struct{}]
 
@@ -73,6 +76,7 @@ func Broken(f func(id record.ID, err error)) Option {
 // New makes a publisher; Close waits for what is under way.
 func New(l *ledger.Ledger, producer *stream.Producer, prefix string, log *zap.Logger, options ...Option) (*Publisher, error) {
 	p := &Publisher{ledger: l, producer: producer, prefix: prefix, log: log, slots: make(chan struct{}, maxUnderWay)}
+	p.trying, p.giveUp = context.WithCancel(context.Background())
 	for _, o := range options {
 		o(p)
 	}
@@ -179,7 +183,7 @@ func (p *Publisher) publish(b ledger.Batch, messages []stream.Message, size int)
 		p.count--
 		p.mu.Unlock()
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
+	ctx, cancel := context.WithTimeout(p.trying, publishTimeout)
 	defer cancel()
 	select {
 	case p.slots <- struct{}{}:
@@ -249,10 +253,16 @@ func flat(ends stream.Ends) []int64 {
 }
 
 // Close takes nothing more and waits until what is under way has ended, or ctx has.
+// What Kafka has not taken tidyTimeout before ctx's deadline is handed to the relay:
+// a broker that is down is no reason to end in bad order.
 func (p *Publisher) Close(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
+	defer p.giveUp()
+	if deadline, ok := ctx.Deadline(); ok {
+		defer time.AfterFunc(time.Until(deadline)-tidyTimeout, p.giveUp).Stop()
+	}
 	done := make(chan struct{})
 	go func() {
 		p.jobs.Wait()

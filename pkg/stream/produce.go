@@ -215,7 +215,11 @@ func (p *Producer) Close(ctx context.Context) error {
 	select {
 	case <-p.drained:
 	case <-ctx.Done():
-		err = fmt.Errorf("close producer: messages were not acknowledged: %w", context.Cause(ctx))
+		p.mu.Lock()
+		if p.pending > 0 {
+			err = fmt.Errorf("close producer: messages were not acknowledged: %w", context.Cause(ctx))
+		}
+		p.mu.Unlock()
 	}
 	p.cancel()
 	p.stopped.Wait()

@@ -25,6 +25,7 @@ func (t *turn) end(ended bool, err error) error {
 	if t.mark.Run != nil && t.mark.Run.Missed > 0 {
 		t.tellMissed()
 	}
+	began := t.began()
 	end := t.outcome(ended, err)
 	if m, ok := end.Mark.(mark); ok && m.Run != nil {
 		m.Run.Counted = true
@@ -36,6 +37,11 @@ func (t *turn) end(ended bool, err error) error {
 		t.Log.Warn("another session polls this source now")
 		return nil
 	}
+	if err == nil && end.Ended {
+		t.Runs(t.integration, t.source, "done")
+		t.round(began, telemetry.RunDone)
+		t.Log.Info("a poll has ended", zap.Int("pages", t.pages), zap.Int("received", t.received), zap.Time("known_until", t.mark.High))
+	}
 	return err
 }
 
@@ -43,15 +49,12 @@ func (t *turn) outcome(ended bool, err error) ledger.PollEnd {
 	now := t.Ledger.Now()
 	switch {
 	case err == nil && ended:
-		t.Runs(t.integration, t.source, "done")
-		t.round(telemetry.RunDone)
 		began := t.mark.Run.Began
 		if t.unsettled {
 			t.mark.Run = nil
 		} else {
 			t.mark.end(t.config)
 		}
-		t.Log.Info("a poll has ended", zap.Int("pages", t.pages), zap.Int("received", t.received), zap.Time("known_until", t.mark.High))
 		return ledger.PollEnd{Mark: t.mark, Wait: t.until(began, now), Reached: t.mark.High, Ended: true}
 	case err == nil: // what is left comes with the next run
 		return ledger.PollEnd{Mark: t.mark, Wait: t.until(t.poll.Now, now)}
@@ -103,7 +106,7 @@ func (t *turn) failure(err error) ledger.PollEnd {
 		end.Failed = true
 	}
 	if slow(f) || end.Failures >= patience {
-		t.round(telemetry.RunFailed)
+		t.round(t.began(), telemetry.RunFailed)
 		t.alert(f, end.Failures)
 	}
 	return end

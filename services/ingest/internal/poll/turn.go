@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -80,17 +81,25 @@ func (s *Source) work(ctx context.Context, session *ledger.Session, p ledger.Pol
 	t.mark.Run.Counted = false
 	t.at = t.mark.clone()
 	if t.fresh {
-		t.round(telemetry.RunBegun)
+		t.round(t.began(), telemetry.RunBegun)
 	}
 	ended, err := t.guarded()
 	return t.end(ended, err)
 }
 
 // round tells how a regular run goes.
-func (t *turn) round(state telemetry.RunState) {
-	if t.Round != nil && t.poll.Request == 0 && t.mark.Run != nil {
-		t.Round(t.integration, t.source, t.mark.Run.Began, state)
+func (t *turn) round(began time.Time, state telemetry.RunState) {
+	if t.Round != nil && t.poll.Request == 0 && !began.IsZero() {
+		t.Round(t.integration, t.source, began, state)
 	}
+}
+
+// began is when the run under way did; zero if there is none.
+func (t *turn) began() time.Time {
+	if t.mark.Run == nil {
+		return time.Time{}
+	}
+	return t.mark.Run.Began
 }
 
 // guarded keeps an answer that makes us panic from stopping the process, again and again.
