@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -55,19 +56,51 @@ func interactionOf(r Request, answer Response, err error, took time.Duration) In
 	return i
 }
 
-// Sensitive reports whether a header, query parameter or field of this name is
-// a secret and is not kept.
+// Sensitive reports whether a header or query parameter of this name is a secret
+// and is not kept. A name that ends in key is one, unless it is known to name
+// something else, such as Idempotency-Key; so is one with the word auth or
+// authentication.
 func Sensitive(name string) bool {
 	name = strings.ToLower(name)
-	for _, part := range sensitiveParts() {
+	for _, part := range bodyParts() {
 		if strings.Contains(name, part) {
 			return true
 		}
 	}
-	return name == "sig" || name == "key"
+	for _, part := range codeParts() {
+		if strings.Contains(name, part) {
+			return true
+		}
+	}
+	if name == "sig" || !strings.Contains(name, "auth") && !strings.HasSuffix(name, "key") {
+		return name == "sig"
+	}
+	words := strings.FieldsFunc(name, func(c rune) bool { return c == '-' || c == '_' || c == '.' })
+	for _, word := range words {
+		if word == "auth" || word == "authentication" {
+			return true
+		}
+	}
+	last := len(words) - 1
+	if words[last] != "key" {
+		return false
+	}
+	return last == 0 || !slices.Contains(plainKeys(), words[last-1])
 }
 
-func sensitiveParts() [10]string {
+// plainKeys are the words before key in names that hold no secret: our own, the
+// event's name with Bitbucket, and what places a message or answer somewhere.
+func plainKeys() []string {
+	return []string{"idempotency", "entity", "kafka", "event", "message", "record", "partition", "routing", "ordering", "sort", "cache", "surrogate", "public"}
+}
+
+func codeParts() [6]string {
+	return [...]string{"access-code", "access_code", "accesscode", "accesskey", "passcode", "pwd"}
+}
+
+// bodyParts are those of fields in bodies: fewer, because a body is the partner's
+// own and its fields are what whoever looks at a record has to see.
+func bodyParts() [10]string {
 	return [...]string{"authorization", "cookie", "api-key", "api_key", "apikey", "secret", "token", "signature", "passw", "credential"}
 }
 
@@ -160,7 +193,7 @@ var (
 // all, because they cost more than the rest of a call.
 func redactText(s string) string {
 	lower := strings.ToLower(s)
-	for _, part := range sensitiveParts() {
+	for _, part := range bodyParts() {
 		if strings.Contains(lower, part) {
 			s = sensitiveJSON.ReplaceAllString(s, `${1}"`+redacted+`"`)
 			return sensitiveForm.ReplaceAllString(s, `${1}`+redacted)

@@ -44,6 +44,25 @@ func TestRedaction(t *testing.T) {
 	}
 }
 
+func TestSensitive(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{
+		"X-Partner-Key": true, "partner_key": true, "key": true, "X-Auth": true, "X-Auth-User": true, "x_auth": true, "Authentication": true,
+		"X-Access-Code": true, "access_code": true, "accessKey": true, "Ocp-Apim-Subscription-Key": true, "X-Functions-Key": true, "pwd": true,
+		"X-Key": true, "sig": true, "x.key": true,
+		"Idempotency-Key": false, "X-Idempotency-Key": false, "Kafka-Key": false, "Entity-Key": false, "entity_key": false, "X-Event-Key": false,
+		"Surrogate-Key": false, "WWW-Authenticate": false, "Author": false, "X-Monkey": false, "Keep-Alive": false, "Key-Id": false, "design": false, "": false, "-": false,
+	} {
+		if got := egress.Sensitive(name); got != want {
+			t.Errorf("%s: %t, want %t", name, got, want)
+		}
+	}
+	// Fields of bodies with such names stay: they are what a record is looked up by.
+	if got := egress.Capture([]byte(`{"lookup_key":"a","auth":"b"}`)).Data; got != `{"lookup_key":"a","auth":"b"}` {
+		t.Error(got)
+	}
+}
+
 func TestCapture(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("ä", egress.MaxCapturedBody) // two bytes each

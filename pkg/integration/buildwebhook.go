@@ -109,6 +109,9 @@ func (b *builder) verify(v *Verify, at string) {
 	}
 	misfit, ok := errors.AsType[*provider.Misfit](v.Verification().Check())
 	if !ok {
+		if v.PublicURL == "" && v.Verification().NeedsPublicURL() {
+			b.wrong(at, "%s signs the address that it posts to, and without public_url whoever posts names that himself; add the address as the provider knows it, such as public_url: https://hooks.example.com", v.Scheme)
+		}
 		return
 	}
 	place := join(at, misfit.Key)

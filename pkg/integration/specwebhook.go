@@ -70,7 +70,7 @@ type Verify struct {
 	Secrets   []Secret      `json:"secrets,omitempty" items:"8" doc:"References such as ${NAME}; any of them is accepted, so that they can be changed without a gap. The secret as the provider shows it; sendgrid and discord: the public key; basic: user:password; api-key and basic also as sha256: and 64 hex digits; meta: beside the app secret one token:… for the handshake. Needed by every scheme but none."`
 	Header    string        `json:"header,omitempty" doc:"hmac: the header that carries the signature. api-key: the header that carries the key; without it x-api-key and bearer tokens are read."`
 	User      string        `json:"user,omitempty" doc:"basic: the user name; the secrets are then passwords."`
-	PublicURL string        `json:"public_url,omitempty" doc:"twilio, square, and hmac over {url} or {path}: the address as the provider knows it, when a proxy stands between: https://hooks.example.com, or with the path."`
+	PublicURL string        `json:"public_url,omitempty" doc:"twilio, square, and hmac over {url} or {path}: the address as the provider knows it: https://hooks.example.com, or with the path. Needed where the host is signed, which is all of these but {path}."`
 	Algorithm string        `json:"algorithm,omitempty" jsonschema:"enum=sha256,enum=sha512,enum=sha384,enum=sha1" doc:"hmac: the hash; the default is sha256."`
 	Encoding  string        `json:"encoding,omitempty" jsonschema:"enum=hex,enum=base64,enum=base64url" doc:"hmac: how the signature is written; the default is hex."`
 	Prefix    string        `json:"prefix,omitempty" doc:"hmac: what stands before the signature, for example sha256=."`

@@ -35,7 +35,13 @@ func TestVerifyOfEveryScheme(t *testing.T) {
 		if scheme == provider.None || scheme == provider.HMAC {
 			continue
 		}
-		in, err := verifying(t, "scheme: "+string(scheme)+", secrets: ['${KEY}']")
+		want := provider.Config{Scheme: scheme}
+		rules := "scheme: " + string(scheme) + ", secrets: ['${KEY}']"
+		if want.NeedsPublicURL() {
+			want.PublicURL = "https://hooks.example.com"
+			rules += ", public_url: " + want.PublicURL
+		}
+		in, err := verifying(t, rules)
 		if !scheme.HasEventID() {
 			if err == nil || !strings.Contains(err.Error(), "carry no event id") {
 				t.Errorf("%s: %v", scheme, err)
@@ -46,7 +52,6 @@ func TestVerifyOfEveryScheme(t *testing.T) {
 			t.Errorf("%s: %v", scheme, err)
 			continue
 		}
-		want := provider.Config{Scheme: scheme}
 		if scheme.Timed() {
 			want.Tolerance = 5 * time.Minute
 		}
@@ -60,8 +65,13 @@ func TestVerifyAcrossKeys(t *testing.T) {
 	t.Parallel()
 	const key = ", secrets: ['${KEY}']"
 	for rules, says := range map[string]string{
-		"scheme: twilio, public_url: 'https://hooks.example.com'" + key: "",
-		"scheme: hmac, header: X-S, id: X-Id" + key:                     "",
+		"scheme: twilio, public_url: 'https://hooks.example.com'" + key:     "",
+		"scheme: hmac, header: X-S, id: X-Id" + key:                         "",
+		"scheme: twilio" + key:                                              "sources[0].webhook.verify: twilio signs the address that it posts to, and without public_url",
+		"scheme: square" + key:                                              "public_url: https://hooks.example.com",
+		"scheme: hmac, header: X-S, id: X-Id, content: '{url}{body}'" + key: "hmac signs the address",
+		"scheme: hmac, header: X-S, id: X-Id, content: '{url}{body}', public_url: 'https://hooks.example.com'" + key:                                 "",
+		"scheme: hmac, header: X-S, id: X-Id, content: '{path}{body}'" + key:                                                                         "",
 		"scheme: hmac, header: X-S, id: X-Id, content: '{timestamp}.{body}', timestamp: t=, parameter: v1, encoding: base64url, tolerance: 1m" + key: "",
 		"scheme: stripe":                                                          "stripe needs secrets",
 		"scheme: stripe, secrets: []":                                             "secrets",

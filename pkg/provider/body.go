@@ -2,13 +2,16 @@ package provider
 
 import (
 	"bytes"
-	"crypto/sha1" // #nosec G505 -- Twilio signs with HMAC-SHA1 and nothing else
+	"crypto/sha1" // #nosec G505 -- Twilio signs with HMAC-SHA1 under the auth token
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"hash"
 	"io"
 	"mime"
 	"mime/multipart"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -89,10 +92,45 @@ func form(r Request) (url.Values, bool) {
 		if bytes.Count(r.Body, []byte("&")) >= maxFormFields {
 			return nil, false
 		}
-		values, err := url.ParseQuery(string(r.Body))
-		return values, err == nil
+		return fieldsOf(string(r.Body)), true
 	}
 	return nil, false
+}
+
+// fieldsOf reads a form as browsers and the providers' libraries do, who know no
+// broken form: what is no escape stands for itself, and so does a semicolon.
+func fieldsOf(text string) url.Values {
+	values := url.Values{}
+	for pair := range strings.SplitSeq(text, "&") {
+		if pair == "" {
+			continue
+		}
+		name, value, _ := strings.Cut(pair, "=")
+		values.Add(unescaped(name), unescaped(value))
+	}
+	return values
+}
+
+// unescaped decodes the escapes that are whole.
+func unescaped(text string) string {
+	if plain, err := url.QueryUnescape(text); err == nil {
+		return plain
+	}
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		switch {
+		case c == '+':
+			c = ' '
+		case c == '%' && i+2 < len(text):
+			var one [1]byte
+			if _, err := hex.Decode(one[:], []byte(text[i+1:i+3])); err == nil {
+				c, i = one[0], i+2
+			}
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
 }
 
 func multipartForm(raw []byte, boundary string) (url.Values, bool) {
@@ -228,16 +266,23 @@ func readMailgun(r Request) (reading, error) {
 	return reading{proofs: []proof{{"signature", sha256.New, [][]byte{b}, []content{{[]byte(stamp), []byte(token)}}}}, at: at, timed: true, timeHeader: "signature.timestamp"}, nil
 }
 
-const twilioSignature = "X-Twilio-Signature"
+const (
+	twilioSignature = "X-Twilio-Signature"
+	twilioSettings  = "X-Twilio-Webhooks-Signature-Settings"
+)
 
 func readTwilio(r Request) (reading, error) {
 	sign, err := single(r.Header, twilioSignature, signature.MissingSignature)
 	if err != nil {
 		return reading{}, err
 	}
-	b, ok := asBase64.decode(sign, sha1.Size)
+	newHash, err := twilioHash(r.Header)
+	if err != nil {
+		return reading{}, err
+	}
+	b, ok := asBase64.decode(sign, newHash().Size())
 	if !ok {
-		return reading{}, malformed(twilioSignature, asBase64.describe(sha1.Size))
+		return reading{}, malformed(twilioSignature, asBase64.describe(newHash().Size()))
 	}
 	fields, err := twilioFields(r)
 	if err != nil {
@@ -247,7 +292,33 @@ func readTwilio(r Request) (reading, error) {
 	for _, u := range twilioURLs(r.URL) {
 		contents = append(contents, content{[]byte(u), []byte(fields)})
 	}
-	return reading{proofs: []proof{{twilioSignature, sha1.New, [][]byte{b}, contents}}}, nil
+	return reading{proofs: []proof{{twilioSignature, newHash, [][]byte{b}, contents}}}, nil
+}
+
+// twilioHash is SHA-1 for the account's auth token. A webhook that is signed with a
+// shared key says so, and its algorithm, in a header of its own:
+// key=webhooks_sharedkey_…,algorithm=HMAC_SHA256.
+func twilioHash(h http.Header) (func() hash.Hash, error) {
+	values := h.Values(twilioSettings)
+	if len(values) > 1 {
+		_, err := single(h, twilioSettings, signature.MissingSignature)
+		return nil, err
+	}
+	algorithm := "HMAC_SHA1"
+	for _, setting := range strings.Split(strings.Join(values, ""), ",") {
+		name, value, _ := strings.Cut(setting, "=")
+		if value = strings.TrimSpace(value); strings.TrimSpace(name) == "algorithm" && value != "" {
+			algorithm = strings.ToUpper(value)
+			break
+		}
+	}
+	switch algorithm {
+	case "HMAC_SHA1":
+		return sha1.New, nil
+	case "HMAC_SHA256":
+		return sha256.New, nil
+	}
+	return nil, malformed(twilioSettings, "algorithm=HMAC_SHA1 or algorithm=HMAC_SHA256")
 }
 
 // twilioFields is what follows the URL in the signed text: the fields of a form,

@@ -22,7 +22,8 @@
 //	gitlab       a signing token (whsec_…) as standard-webhooks, any other secret as X-Gitlab-Token
 //	bitbucket    X-Hub-Signature: sha256=…, Cloud and Data Center
 //	gitea        X-Gitea-Signature, also of Forgejo and Gogs
-//	twilio       X-Twilio-Signature over the URL and the form, or over the URL with bodySHA256
+//	twilio       X-Twilio-Signature over the URL and the form, or over the URL with bodySHA256;
+//	             SHA-1 under the auth token, SHA-256 under a shared key when the request says so
 //	sendgrid     ECDSA; the secret is the public verification key
 //	adyen        hmacSignature of each item, or the header HmacSignature; the secret is the hex key
 //	paddle       Paddle-Signature: ts=…;h1=…
@@ -68,8 +69,13 @@
 //   - A header that carries a signature, an id or a time twice is refused, and so is
 //     a parameter of such a header, except the one that carries signatures.
 //   - A time must be plain digits; a time from the future is judged like one from the past.
-//   - When a newer and an older signature header are both there, only the newer counts.
-//   - Blanks around the parameters of a signature header are not cut away.
+//   - When a newer and an older signature header are both there, only the newer counts;
+//     with svix its own come before those of Standard Webhooks.
+//   - An empty body is refused where all libraries do (github, shopify).
+//   - A form is read as browsers read it: what is no escape stands for itself.
+//   - Blanks around the parameters of a signature header are not cut away; those around
+//     a time of Standard Webhooks and a signature of SendGrid are.
+//   - Of shopify only the signature is looked at, not the unsigned headers beside it.
 //
 // # Refusals
 //

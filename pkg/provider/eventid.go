@@ -3,6 +3,8 @@ package provider
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
+	"net/mail"
 	"strconv"
 	"strings"
 )
@@ -54,6 +56,9 @@ func EventID(c Config, r Request) string {
 	case Mailgun:
 		return mailgunEventID(r)
 	case Stripe, Paddle, Square, SendGrid, Adyen, Discord:
+		if id, ok := formEventID(c.Scheme, r); ok {
+			return id
+		}
 		body, ok := decodeBody(r.Body)
 		if !ok {
 			return ""
@@ -61,6 +66,33 @@ func EventID(c Config, r Request) string {
 		return bodyEventID(c.Scheme, body)
 	}
 	return ""
+}
+
+// formEventID is for those of SendGrid and Adyen that come as forms: a mail that was
+// received, and the older way of payments' notifications. False: it is no form.
+func formEventID(s Scheme, r Request) (string, bool) {
+	kind, _ := contentType(r)
+	isMail := s == SendGrid && kind == "multipart/form-data"
+	if !isMail && (s != Adyen || kind != "application/x-www-form-urlencoded") {
+		return "", false
+	}
+	values, ok := form(r)
+	if !ok {
+		return "", true
+	}
+	if !isMail {
+		return with(values.Get("pspReference"), values.Get("eventCode"), values.Get("success")), true
+	}
+	head := values.Get("headers")
+	if head == "" { // then it was sent on raw
+		head = values.Get("email")
+	}
+	message, err := mail.ReadMessage(strings.NewReader(strings.TrimRight(head, "\r\n") + "\r\n\r\n"))
+	if err != nil {
+		return "", true
+	}
+	// One mail to several of our addresses may come once for each.
+	return with(message.Header.Get("Message-Id"), bodyDigest([]byte(values.Get("envelope")))), true
 }
 
 // with joins the parts of an id; without the first there is none.
@@ -101,7 +133,8 @@ func bodyEventID(s Scheme, body any) string {
 }
 
 // adyenPlatformID is for the newer webhooks, which have an event id or else tell
-// the states of one resource apart by number or time.
+// the states of one resource apart by number or time. What has no number may have
+// happened twice in one second: the body's digest tells.
 func adyenPlatformID(body any) string {
 	if id := text(at(body, "eventId")); id != "" {
 		return id
@@ -109,12 +142,46 @@ func adyenPlatformID(body any) string {
 	if id := text(at(body, "data", "eventId")); id != "" {
 		return id
 	}
-	kind, id := text(at(body, "type")), text(at(body, "data", "id"))
-	number, stamp := text(at(body, "data", "sequenceNumber")), text(at(body, "timestamp"))
-	if !strings.HasSuffix(kind, ".created") && number == "" && stamp == "" {
+	kind, number := text(at(body, "type")), text(at(body, "data", "sequenceNumber"))
+	stamp := firstText(at(body, "timestamp"), at(body, "createdAt"), at(body, "data", "creationDate"))
+	id := firstText(at(body, "data", "id"), at(body, "id"), adyenResource(body, kind))
+	switch created := strings.HasSuffix(kind, ".created"); {
+	case created && id != "", number != "":
+		return with(id, kind, number, stamp)
+	case kind == "", stamp == "":
+		return ""
+	case id == "":
+		return with(kind, stamp, valueDigest(body))
+	}
+	return with(id, kind, stamp, valueDigest(body))
+}
+
+// adyenResource is the id of the resource that the event's type names, such as that
+// of data.accountHolder with balancePlatform.accountHolder.created.
+func adyenResource(body any, kind string) any {
+	words := strings.Split(kind, ".")
+	if len(words) < 3 {
+		return nil
+	}
+	return at(body, "data", words[len(words)-2], "id")
+}
+
+func firstText(values ...any) string {
+	for _, value := range values {
+		if t := text(value); t != "" {
+			return t
+		}
+	}
+	return ""
+}
+
+// valueDigest is that of a decoded body, however it was written.
+func valueDigest(body any) string {
+	raw, err := json.Marshal(body)
+	if err != nil { // what was decoded can be encoded
 		return ""
 	}
-	return with(id, kind, number, stamp)
+	return bodyDigest(raw)
 }
 
 // joinedID is the one item's id, or a digest of all of them; "" when one has none.
@@ -170,12 +237,37 @@ func slackEventID(r Request) string {
 		}
 		if payload := values.Get("payload"); payload != "" {
 			body, _ := decodeBody([]byte(payload))
-			return text(at(body, "trigger_id"))
+			return slackActionID(body)
 		}
 		return values.Get("trigger_id")
 	}
 	body, _ := decodeBody(r.Body)
-	return text(at(body, "event_id"))
+	return slackBodyID(body)
+}
+
+// slackActionID is that of what a person did: with most it is the id that opens a
+// dialog in answer; what can be answered by none is told apart by its time or view.
+func slackActionID(body any) string {
+	if id := text(at(body, "trigger_id")); id != "" {
+		return id
+	}
+	if view := text(at(body, "view", "id")); view != "" {
+		return with(text(at(body, "type")), view)
+	}
+	if stamp := text(at(body, "action_ts")); stamp != "" {
+		return with(text(at(body, "type")), stamp, text(at(body, "user", "id")))
+	}
+	return ""
+}
+
+func slackBodyID(body any) string {
+	if id := text(at(body, "event_id")); id != "" {
+		return id
+	}
+	if minute := text(at(body, "minute_rate_limited")); minute != "" {
+		return with(text(at(body, "type")), text(at(body, "team_id")), minute)
+	}
+	return ""
 }
 
 func mailgunEventID(r Request) string {
@@ -198,7 +290,7 @@ func BodyEventID(s Scheme, body any) string {
 		return text(at(body, "event-data", "id"))
 	}
 	if s == Slack {
-		return text(at(body, "event_id"))
+		return slackBodyID(body)
 	}
 	return bodyEventID(s, body)
 }

@@ -1,6 +1,8 @@
 package provider_test
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"net/http"
 	"strings"
 	"sync"
@@ -12,7 +14,7 @@ import (
 
 func TestEventIDs(t *testing.T) {
 	t.Parallel()
-	const form = "application/x-www-form-urlencoded"
+	const form, parts = "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"
 	for _, c := range []struct {
 		name   string
 		scheme provider.Scheme
@@ -36,6 +38,12 @@ func TestEventIDs(t *testing.T) {
 		{"slack: button", provider.Slack, header("Content-Type", form), `payload=%7B%22trigger_id%22%3A%2212.3%22%7D`, "12.3"},
 		{"sendgrid: one", provider.SendGrid, nil, `[{"sg_event_id":"s"}]`, "s"},
 		{"sendgrid: one without", provider.SendGrid, nil, `[{"sg_event_id":"s"},{}]`, ""},
+		{"sendgrid: mail", provider.SendGrid, header("Content-Type", parts), mailForm("headers", "Received: by a\nMessage-ID: <m1@example.com>\nTo: x\n"), "<m1@example.com>:" + digestOf(`{"to":["a"]}`)},
+		{"sendgrid: raw mail", provider.SendGrid, header("Content-Type", parts), mailForm("email", "Message-Id: <m1@example.com>\r\n\r\nGruß\r\n"), "<m1@example.com>:" + digestOf(`{"to":["a"]}`)},
+		{"sendgrid: mail without an id", provider.SendGrid, header("Content-Type", parts), mailForm("headers", "To: x\n"), ""},
+		{"sendgrid: no mail", provider.SendGrid, header("Content-Type", parts), mailForm("headers", "\x00"), ""},
+		{"sendgrid: cut off", provider.SendGrid, header("Content-Type", parts), "--b\r\nContent-Disposition: form-data; name=\"headers\"\r\n\r\nMessage-ID: <m>", ""},
+		{"adyen: form", provider.Adyen, header("Content-Type", form), "pspReference=P&eventCode=CAPTURE&success=true", "P:CAPTURE:true"},
 		{"square", provider.Square, nil, `{"event_id":"e"}`, "e"},
 		{"paddle", provider.Paddle, nil, `{"event_id":"e"}`, "e"},
 		{"mailgun", provider.Mailgun, nil, `{"event-data":{"id":"m"}}`, "m"},
@@ -44,6 +52,16 @@ func TestEventIDs(t *testing.T) {
 		{"too large to look into", provider.Stripe, nil, `{"id":"evt_1","x":"` + strings.Repeat("x", 1<<20) + `"}`, ""},
 		{"adyen: event", provider.Adyen, nil, `{"eventId":"Q","type":"recurring.token.created","data":{}}`, "Q"},
 		{"adyen: states of one transfer", provider.Adyen, nil, `{"type":"balancePlatform.transfer.updated","data":{"id":"T","sequenceNumber":3}}`, "T:balancePlatform.transfer.updated:3"},
+		{"adyen: number, resource in its own object", provider.Adyen, nil, `{"type":"balancePlatform.mandate.updated","data":{"mandate":{"id":"M"},"sequenceNumber":2}}`, "M:balancePlatform.mandate.updated:2"},
+		{"adyen: created, resource in its own object", provider.Adyen, nil, `{"type":"balancePlatform.accountHolder.created","timestamp":"T1","data":{"accountHolder":{"id":"AH"}}}`, "AH:balancePlatform.accountHolder.created:T1"},
+		{"adyen: id at the top", provider.Adyen, nil, `{"id":"R","type":"a.b.created"}`, "R:a.b.created"},
+		{"adyen: only a date", provider.Adyen, nil, `{"type":"balancePlatform.balanceAccount.balance.updated","data":{"creationDate":"D1"}}`, "balancePlatform.balanceAccount.balance.updated:D1:" + digestOf(`{"data":{"creationDate":"D1"},"type":"balancePlatform.balanceAccount.balance.updated"}`)},
+		{"adyen: updated with a time", provider.Adyen, nil, `{"type":"x.updated","timestamp":"T1","data":{"id":"T"}}`, "T:x.updated:T1:" + digestOf(`{"data":{"id":"T"},"timestamp":"T1","type":"x.updated"}`)},
+		{"adyen: of a terminal", provider.Adyen, nil, `{"SaleToPOIRequest":{}}`, ""},
+		{"slack: dialog closed", provider.Slack, header("Content-Type", form), `payload=%7B%22type%22%3A%22view_closed%22%2C%22view%22%3A%7B%22id%22%3A%22V1%22%7D%7D`, "view_closed:V1"},
+		{"slack: dialog given up", provider.Slack, header("Content-Type", form), `payload=%7B%22type%22%3A%22dialog_cancellation%22%2C%22action_ts%22%3A%221.2%22%2C%22user%22%3A%7B%22id%22%3A%22U1%22%7D%7D`, "dialog_cancellation:1.2:U1"},
+		{"slack: rate limited", provider.Slack, nil, `{"type":"app_rate_limited","team_id":"T1","minute_rate_limited":1518467820}`, "app_rate_limited:T1:1518467820"},
+		{"slack: neither", provider.Slack, nil, `{"type":"x"}`, ""},
 		{"adyen: nothing to tell states apart", provider.Adyen, nil, `{"type":"x.updated","data":{"id":"T"}}`, ""},
 		{"twilio: token", provider.Twilio, header("Content-Type", form, "I-Twilio-Idempotency-Token", "i"), "MessageSid=SM1", "i"},
 		{"twilio: message", provider.Twilio, header("Content-Type", form), "MessageSid=SM1&MessageStatus=sent", "SM1:sent"},
@@ -69,10 +87,27 @@ func TestEventIDs(t *testing.T) {
 	}
 }
 
+// mailForm is as SendGrid sends on a mail.
+func mailForm(field, value string) string {
+	return "--b\r\nContent-Disposition: form-data; name=\"" + field + "\"\r\n\r\n" + value + "\r\n--b\r\nContent-Disposition: form-data; name=\"envelope\"\r\n\r\n" + `{"to":["a"]}` +
+		"\r\n--b\r\nContent-Disposition: form-data; name=\"attachment1\"; filename=\"a.pdf\"\r\n\r\nx\r\n--b--\r\n"
+}
+
+func digestOf(text string) string {
+	digest := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(digest[:])[:16]
+}
+
 func TestDiscriminatingIDs(t *testing.T) {
 	t.Parallel()
 	id := func(s provider.Scheme, h http.Header, body string) string {
 		return provider.EventID(provider.Config{Scheme: s}, post([]byte(body), h))
+	}
+	if id(provider.Adyen, nil, `{"type":"a.b.updated","timestamp":"T","data":{"id":"1","status":"x"}}`) == id(provider.Adyen, nil, `{"type":"a.b.updated","timestamp":"T","data":{"id":"1","status":"y"}}`) {
+		t.Error("two states of one second are one event")
+	}
+	if id(provider.Adyen, nil, `{"type":"a.b.updated","timestamp":"T","data":{"id":"1"}}`) != id(provider.Adyen, nil, `{ "data":{"id":"1"},"timestamp":"T", "type":"a.b.updated"}`) {
+		t.Error("the same state written otherwise is another event")
 	}
 	woo := header("X-WC-Webhook-Delivery-ID", "w")
 	if id(provider.WooCommerce, woo, `{"id":1}`) == id(provider.WooCommerce, woo, `{"id":2}`) {
@@ -128,6 +163,8 @@ func TestHandshakes(t *testing.T) {
 		{"zoom", provider.Zoom, post([]byte(`{"event":"endpoint.url_validation","payload":{"plainToken":"p"}}`), nil), true,
 			provider.Answer{Status: 200, ContentType: "application/json", Body: []byte(`{"encryptedToken":"` + hexMAC("app", "p") + `","plainToken":"p"}`), Signed: true}},
 		{"discord", provider.Discord, post([]byte(`{"type":1,"id":"1"}`), nil), true, provider.Answer{Status: 200, ContentType: "application/json", Body: []byte(`{"type":1}`), Signed: true}},
+		{"discord: ping of webhook events", provider.Discord, post([]byte(`{"type":0,"version":1}`), nil), true, provider.Answer{Status: 204, ContentType: "application/json", Signed: true}},
+		{"discord: webhook event", provider.Discord, post([]byte(`{"type":1,"event":{"type":"APPLICATION_AUTHORIZED"}}`), nil), false, provider.Answer{}},
 		{"discord: command", provider.Discord, post([]byte(`{"type":2}`), nil), false, provider.Answer{}},
 		{"woocommerce", provider.WooCommerce, post([]byte(`webhook_id=12`), header("Content-Type", "application/x-www-form-urlencoded")), true, provider.Answer{Status: 200}},
 		{"woocommerce: more", provider.WooCommerce, post([]byte(`webhook_id=12&x=1`), header("Content-Type", "application/x-www-form-urlencoded")), false, provider.Answer{Status: 200}},

@@ -65,7 +65,7 @@ func Handshake(s Scheme, r Request, secrets []string) (Answer, bool) {
 }
 
 func plain(text string) Answer {
-	return Answer{Status: http.StatusOK, ContentType: "text/plain; charset=utf-8", Body: []byte(text)}
+	return Answer{Status: http.StatusOK, ContentType: textType, Body: []byte(text)}
 }
 
 func slackHandshake(r Request) (Answer, bool) {
@@ -93,10 +93,12 @@ func discordHandshake(r Request) (Answer, bool) {
 	switch {
 	case !ok:
 		return Answer{}, false
+	case at(body, "event") != nil: // which has the type 1, too
+		return Answer{}, false
 	case at(body, "type") == json.Number("1"):
-		return Answer{Status: http.StatusOK, ContentType: "application/json", Body: []byte(`{"type":1}`), Signed: true}, true
-	case at(body, "type") == json.Number("0") && at(body, "event") == nil: // of webhook events
-		return Answer{Status: http.StatusNoContent, Signed: true}, true
+		return Answer{Status: http.StatusOK, ContentType: jsonType, Body: []byte(`{"type":1}`), Signed: true}, true
+	case at(body, "type") == json.Number("0"): // of webhook events; Discord wants a content type even of nothing
+		return Answer{Status: http.StatusNoContent, ContentType: jsonType, Signed: true}, true
 	}
 	return Answer{}, false
 }
@@ -122,7 +124,7 @@ func zoomHandshake(r Request, secrets []string) (Answer, bool) {
 	if err != nil {
 		return Answer{}, false
 	}
-	return Answer{Status: http.StatusOK, ContentType: "application/json", Body: answer, Signed: true}, true
+	return Answer{Status: http.StatusOK, ContentType: jsonType, Body: answer, Signed: true}, true
 }
 
 func metaHandshake(r Request, secrets []string) (Answer, bool) {

@@ -70,18 +70,20 @@ func (s Scheme) Timed() bool {
 	return false
 }
 
-// AcceptedStatus is the status by which the provider knows that its event was taken.
-// Most take any 2xx; what these get beside 200 they send again.
-func (s Scheme) AcceptedStatus() int {
-	switch s {
-	case Mailgun, Paddle, Zoom, Meta, Slack:
-		return http.StatusOK
-	}
-	return http.StatusAccepted
-}
-
-// SignsURL says whether the scheme signs the address that was posted to.
+// SignsURL says whether the scheme signs the address that was posted to; hmac does
+// when its content holds {url} or {path}.
 func (s Scheme) SignsURL() bool { return s == Twilio || s == Square || s == HMAC }
+
+// NeedsPublicURL says whether what is signed holds the name of the host, which
+// without Config.PublicURL is what the sender says it is: a request that was signed
+// for another receiver under the same secret would pass.
+func (c Config) NeedsPublicURL() bool {
+	if c.Scheme != HMAC {
+		return c.Scheme == Twilio || c.Scheme == Square
+	}
+	t, err := c.template()
+	return err == nil && t.holds("url")
+}
 
 // MaxSecrets bounds the live keys of one webhook.
 const MaxSecrets = signature.MaxKeys
@@ -99,8 +101,8 @@ type Config struct {
 	User   string // basic: the user name, and the secrets are passwords; empty: the secrets are "user:password"
 
 	// PublicURL is the address as the provider knows it, for twilio, square and an
-	// hmac over {url} or {path} behind a proxy: scheme and host, to which the
-	// request's path and query are added, or with a path, to which the query is.
+	// hmac over {url} or {path}: scheme and host, to which the request's path and
+	// query are added, or with a path, to which the query is. See NeedsPublicURL.
 	PublicURL string
 
 	Algorithm string // hmac: sha256 (default), sha512, sha384 or sha1

@@ -21,7 +21,7 @@ func rulesOf(c Config) (rules, error) {
 	hubSHA256 := place{"X-Hub-Signature", "sha256=", asHex, sha256.New}
 	switch c.Scheme {
 	case GitHub:
-		return bodyRules(hub, hubSHA1, hubSHA256, place{"X-Hub-Signature", "sha512=", asHex, sha512.New}), nil
+		return withBody(bodyRules(hub, hubSHA1, hubSHA256, place{"X-Hub-Signature", "sha512=", asHex, sha512.New})), nil
 	case Meta:
 		return bodyRules(hub, hubSHA1), nil
 	case Bitbucket:
@@ -30,7 +30,7 @@ func rulesOf(c Config) (rules, error) {
 		return bodyRules(place{"X-Forgejo-Signature", "", asHex, sha256.New}, place{"X-Gitea-Signature", "", asHex, sha256.New},
 			place{"X-Gogs-Signature", "", asHex, sha256.New}, hub), nil
 	case Shopify:
-		return bodyRules(place{"X-Shopify-Hmac-Sha256", "", asBase64, sha256.New}, place{"Shopify-Hmac-Sha256", "", asBase64, sha256.New}), nil
+		return withBody(bodyRules(place{"Shopify-Hmac-Sha256", "", asBase64, sha256.New}, place{"X-Shopify-Hmac-Sha256", "", asBase64, sha256.New})), nil
 	case WooCommerce:
 		return bodyRules(place{"X-WC-Webhook-Signature", "", asBase64, sha256.New}), nil
 	case Square:
@@ -96,6 +96,16 @@ func bodyRules(places ...place) rules {
 			wants = append(wants, prefixed(p.prefix)+p.encoding.describe(size))
 		}
 		return reading{}, malformed(header, strings.Join(wants, ", or "))
+	}}
+}
+
+// withBody refuses an empty body, as the provider's own libraries do: none is ever sent.
+func withBody(of rules) rules {
+	return rules{of.key, func(r Request) (reading, error) {
+		if len(r.Body) == 0 {
+			return reading{}, &Error{Code: MalformedBody, Header: "Content-Length", Detail: "the body is empty, and this provider sends none such; was it read before it was verified?"}
+		}
+		return of.read(r)
 	}}
 }
 
@@ -222,7 +232,7 @@ func readSendGrid(r Request) (reading, error) {
 	if err != nil {
 		return reading{}, err
 	}
-	b, err := base64.StdEncoding.Strict().DecodeString(oneLine(text))
+	b, err := base64.StdEncoding.Strict().DecodeString(oneLine(trimmed(text)))
 	if err != nil || len(b) < minECDSABytes || len(b) > maxECDSABytes {
 		return reading{}, malformed(sendGridSignature, "an ECDSA signature in padded base64")
 	}
@@ -270,8 +280,14 @@ func readSquare(r Request) (reading, error) {
 	return reading{proofs: []proof{{squareSignature, sha256.New, [][]byte{b}, []content{{[]byte(r.URL), r.Body}}}}}, nil
 }
 
+// trimmed takes away the blanks around a value, which HTTP does not count to it.
+func trimmed(text string) string { return strings.Trim(text, " \t") }
+
 // standardVerifier is standard-webhooks and svix.
-type standardVerifier struct{ v *signature.Verifier }
+type standardVerifier struct {
+	v    *signature.Verifier
+	svix bool
+}
 
 func newStandardVerifier(c Config) (Verifier, error) {
 	keys := make([]signature.Key, 0, len(c.Secrets))
@@ -286,15 +302,47 @@ func newStandardVerifier(c Config) (Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	return standardVerifier{v}, nil
+	return standardVerifier{v, c.Scheme == Svix}, nil
 }
 
 func (s standardVerifier) Verify(r Request, now time.Time) (Verified, error) {
-	got, err := s.v.Verify(r.Body, r.Header, now)
+	got, err := s.v.Verify(r.Body, standardHeaders(r.Header, s.svix), now)
 	if err != nil {
 		return Verified{}, err
 	}
 	return Verified{KeyIndex: got.KeyIndex, EventID: got.ID}, nil
+}
+
+// standardHeaders are the three headers that count, of each of their two names. With
+// svix Svix's own come before those of Standard Webhooks, one by one: who passes its
+// events on may have added his own.
+func standardHeaders(h http.Header, svix bool) http.Header {
+	out := make(http.Header, 6)
+	for _, name := range []string{signature.HeaderID, signature.HeaderTimestamp, signature.HeaderSignature} {
+		own := strings.Replace(name, "webhook-", "svix-", 1)
+		values, owned := h.Values(name), h.Values(own)
+		if svix {
+			if owned == nil {
+				owned = values
+			}
+			values = nil
+		}
+		for _, v := range values {
+			out.Add(name, spare(name, v))
+		}
+		for _, v := range owned {
+			out.Add(own, spare(name, v))
+		}
+	}
+	return out
+}
+
+// spare takes the blanks around a time away: its digits are signed, not they.
+func spare(name, value string) string {
+	if name == signature.HeaderTimestamp {
+		return trimmed(value)
+	}
+	return value
 }
 
 // first gives the first of some headers that is there.

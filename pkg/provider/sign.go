@@ -6,7 +6,6 @@ import (
 	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha1" // #nosec G505 -- Twilio signs with HMAC-SHA1 and nothing else
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -271,7 +270,11 @@ func signTwilio(r Request, key []byte) (Request, error) {
 	if err != nil {
 		return Request{}, err
 	}
-	r.Header.Set(twilioSignature, asBase64.encode(mac(sha1.New, key, []byte(r.URL), []byte(fields))))
+	newHash, err := twilioHash(r.Header)
+	if err != nil {
+		return Request{}, err
+	}
+	r.Header.Set(twilioSignature, asBase64.encode(mac(newHash, key, []byte(r.URL), []byte(fields))))
 	return r, nil
 }
 

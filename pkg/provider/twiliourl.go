@@ -7,13 +7,13 @@ import (
 )
 
 // twilioURLs are the spellings of an address that Twilio may have signed, as its
-// libraries try them: the host as it is, without a port and with the scheme's own;
-// the query as it is, with the characters escaped that browsers escape, and decoded
+// libraries try them: the host as it is and in small letters, without a port and
+// with the scheme's own; an empty path as it is and as /; the query as it is, with the characters escaped that browsers escape, and decoded
 // and written anew. They all name the same address.
 func twilioURLs(address string) []string {
 	var all []string
 	before, query, hasQuery := strings.Cut(address, "?")
-	for _, host := range twilioHosts(before) {
+	for _, host := range append(twilioHosts(before), twilioHosts(normal(before))...) {
 		if !hasQuery {
 			all = append(all, host)
 			continue
@@ -24,6 +24,25 @@ func twilioURLs(address string) []string {
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
+}
+
+// normal writes scheme and host in small letters and an empty path as /.
+func normal(address string) string {
+	scheme, rest, ok := strings.Cut(address, "://")
+	if !ok {
+		return address
+	}
+	end := strings.IndexAny(rest, "/#")
+	if end < 0 {
+		user := strings.LastIndexByte(rest, '@') + 1
+		return strings.ToLower(scheme) + "://" + rest[:user] + strings.ToLower(rest[user:]) + "/"
+	}
+	user := strings.LastIndexByte(rest[:end], '@') + 1
+	tail := rest[end:]
+	if tail[0] == '#' {
+		tail = "/" + tail
+	}
+	return strings.ToLower(scheme) + "://" + rest[:user] + strings.ToLower(rest[user:end]) + tail
 }
 
 func twilioHosts(address string) []string {
@@ -86,11 +105,4 @@ func rewrittenQuery(query string) string {
 		}
 	}
 	return strings.Join(fields, "&")
-}
-
-func unescaped(text string) string {
-	if plain, err := url.QueryUnescape(text); err == nil {
-		return plain
-	}
-	return text
 }

@@ -182,7 +182,7 @@ func parseSignatures(list string) ([]parsed, error) {
 	if len(list) > MaxSignatureBytes {
 		return nil, &Error{Code: MalformedSignature, Header: HeaderSignature, Detail: fmt.Sprintf("the header is longer than %d bytes", MaxSignatureBytes)}
 	}
-	entries := strings.Fields(list)
+	entries := strings.FieldsFunc(list, func(c rune) bool { return c == ' ' })
 	if len(entries) > MaxSignatures {
 		return nil, &Error{Code: MalformedSignature, Header: HeaderSignature, Detail: fmt.Sprintf("the list has more than %d signatures", MaxSignatures)}
 	}

@@ -43,6 +43,12 @@ func schemeOf(name string) provider.Scheme {
 	switch name {
 	case "standardwebhooks", "standard_webhooks":
 		return provider.StandardWebhooks
+	case "bitbucket-server":
+		return provider.Bitbucket
+	case "forgejo", "gogs":
+		return provider.Gitea
+	case "whatsapp", "facebook":
+		return provider.Meta
 	}
 	return provider.Scheme(name)
 }

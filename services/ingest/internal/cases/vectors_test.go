@@ -72,6 +72,13 @@ func TestVectorsFindWrongExpectations(t *testing.T) {
 		{"payload broken", "webhooks/payloads/github/a.json", `{"id":`, "", "not read"},
 		{"payload of an unknown provider", "webhooks/payloads/somebody/a.json", `{}`, "", ""},
 		{"multipart", "webhooks/payloads/sendgrid/a.txt", "--b\nContent-Disposition: form-data; name=\"a\"\n\n1\n--b--", "", ""},
+		{"escaped form", "webhooks/payloads/twilio/a.txt", "MessageSid=SM1&Body=a%26b%3Bc\n", "", ""},
+		{"slack: what has no id", "webhooks/payloads/slack/a.json", `{"type":"url_verification","challenge":"c"}`, "", ""},
+		{"slack: event without id", "webhooks/payloads/slack/a.json", `{"type":"event_callback"}`, "", "gives no event id"},
+		{"adyen: of a terminal", "webhooks/payloads/adyen/a.json", `{"SaleToPOIRequest":{}}`, "", ""},
+		{"adyen: nothing", "webhooks/payloads/adyen/a.json", `{"type":"a.updated"}`, "", "gives no event id"},
+		{"gogs", "webhooks/payloads/gogs/a.json", `{}`, "", ""},
+		{"no form", "webhooks/payloads/twilio/a.txt", "words", "", "neither JSON nor"},
 		{"multipart cut off", "webhooks/payloads/sendgrid/a.txt", "--b\nContent-Disposition: form-data; name=\"a\"\n\n1\n", "", "field"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -69,7 +69,7 @@ func (x *exchange) body(status int, kind string, body []byte) {
 	}
 	x.answered = true
 	x.w.WriteHeader(status)
-	if x.r.Method != http.MethodHead {
+	if x.r.Method != http.MethodHead && len(body) > 0 { // 204 has none
 		_, _ = x.w.Write(body) // a sender that is gone asks again
 	}
 }

@@ -100,8 +100,10 @@ func takes(s *integration.Source) []string {
 	switch {
 	case s.Webhook.Form != nil, scheme == provider.Mailgun:
 		list = append(list, formType, partsType)
-	case scheme == provider.Twilio, scheme == provider.Slack:
+	case scheme == provider.Twilio, scheme == provider.Slack, scheme == provider.Adyen:
 		list = append(list, formType)
+	case scheme == provider.SendGrid: // mails that came in
+		list = append(list, partsType)
 	}
 	return list
 }

@@ -122,6 +122,8 @@ func (x *exchange) accepted(receipt ledger.Receipt) {
 		x.thank()
 	case refused != nil:
 		x.problem(status, *refused)
+	case x.wants:
+		x.body(x.wanted.Status, x.wanted.ContentType, x.wanted.Body)
 	case status == http.StatusAccepted:
 		x.answer(provider.Scheme(x.source.Webhook.Verify.Scheme).AcceptedStatus(), receiptOf(receipt))
 	default:

@@ -42,7 +42,9 @@ func (x *exchange) verify() error {
 	if err != nil {
 		return err
 	}
-	x.eventID, x.known = verified.EventID, provider.Scheme(x.source.Webhook.Verify.Scheme) != provider.None
+	scheme := provider.Scheme(x.source.Webhook.Verify.Scheme)
+	x.eventID, x.known = verified.EventID, scheme != provider.None
+	x.wanted, x.wants = provider.Accepted(scheme, x.request())
 	return nil
 }
 

@@ -152,6 +152,8 @@ type exchange struct {
 	headers  map[string]string // as they are kept
 	whole    map[string]string // as keys are made of them; made when first needed
 	known    bool              // the sender has proven who it is
+	wanted   provider.Answer   // what the provider must be told of an event that was taken, in place of a receipt
+	wants    bool              // there is such an answer
 	answered bool
 }
 
