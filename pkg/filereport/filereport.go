@@ -16,7 +16,8 @@
 //
 // A cell that a spreadsheet would take for a formula (it begins with =, +, -, @, a
 // tab or a carriage return, also in their full-width forms or behind blanks) has an
-// apostrophe before it. Every reason was written by us or by the partner's
+// apostrophe before it, and so has what follows a semicolon, a tab or a line end inside
+// a cell: in many countries spreadsheets part cells there. Every reason was written by us or by the partner's
 // own schema; file names and JSON pointers are the partner's.
 //
 // # JSON
@@ -34,6 +35,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"waybill.internal/pkg/fault"
 	"waybill.internal/pkg/ledger"
@@ -192,16 +195,43 @@ func (c *csvWriter) end(more int64) error {
 	return c.w.Error()
 }
 
-// Cell makes a text safe for a spreadsheet: it is never a formula.
+// Cell makes a text safe for a spreadsheet: neither it nor, where a spreadsheet parts
+// cells at semicolons, tabs or line ends instead of commas, a part of it is a formula.
 func Cell(text string) string {
+	var out strings.Builder
+	for begin := 0; begin < len(text); {
+		end := len(text)
+		if i := strings.IndexAny(text[begin:], ";\t\r\n"); i >= 0 {
+			end = begin + i + 1
+		}
+		// What parts cells may begin the text, and is then what a spreadsheet acts on.
+		if part := text[begin:end]; formula(part) || begin == 0 && parts(part) {
+			out.WriteByte('\'')
+		}
+		out.WriteString(text[begin:end])
+		begin = end
+	}
+	return out.String()
+}
+
+// formula tells whether a spreadsheet would calculate a text: blanks, what nobody sees and
+// quotation marks before the sign do not hinder it.
+func formula(text string) bool {
+	rest := strings.TrimLeftFunc(text, func(r rune) bool {
+		return r == '"' || r == '\ufeff' || r == '\u200b' || unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || unicode.IsControl(r)
+	})
+	return rest != "" && strings.ContainsRune("=+-@|%\uff1d\uff0b\uff0d\uff20", firstRune(rest))
+}
+
+// parts tells whether a text begins with what may end a cell, blanks aside.
+func parts(text string) bool {
 	rest := strings.TrimLeft(text, " \u00a0\ufeff\u200b")
-	if rest == "" {
-		return text
-	}
-	if strings.ContainsAny(rest[:1], "=+-@\t\r\n|%") || strings.HasPrefix(rest, "\uff1d") || strings.HasPrefix(rest, "\uff0b") || strings.HasPrefix(rest, "\uff0d") || strings.HasPrefix(rest, "\uff20") {
-		return "'" + text
-	}
-	return text
+	return rest != "" && strings.ContainsRune("\t\r\n", firstRune(rest))
+}
+
+func firstRune(text string) rune {
+	r, _ := utf8.DecodeRuneInString(text)
+	return r
 }
 
 type jsonWriter struct {

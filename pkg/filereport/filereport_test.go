@@ -119,7 +119,10 @@ func TestBound(t *testing.T) {
 
 func TestCell(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]string{"": "", "a=b": "a=b", "=1": "'=1", " =1": "' =1", "+1": "'+1", "-1": "'-1", "@x": "'@x", "\tx": "'\tx", "\rx": "'\rx", "\uff1d1": "'\uff1d1", "/a": "/a", "Köln": "Köln"} {
+	for text, want := range map[string]string{"": "", "a=b": "a=b", "=1": "'=1", " =1": "' =1", "+1": "'+1", "-1": "'-1", "@x": "'@x", "\tx": "'\tx", "\rx": "'\rx", "\uff1d1": "'\uff1d1", "/a": "/a", "Köln": "Köln",
+		"\uff0b1": "'\uff0b1", "\uff0d1": "'\uff0d1", "\uff20x": "'\uff20x", "\u3000=1": "'\u3000=1", "\u200e=1": "'\u200e=1", "\x00=1": "'\x00=1", "\v=1": "'\v=1", "\n=1": "'\n'=1", "\"=1": "'\"=1",
+		"a;=1": "a;'=1", "a; =1;b": "a;' =1;b", "a;\"=1\"": "a;'\"=1\"", "a\n=1": "a\n'=1", "a\t@x": "a\t'@x", "a;b;-2": "a;b;'-2", ";=1": ";'=1", "a;": "a;", "a,=1": "a,=1", " ": " ", "\n": "'\n",
+		"|cmd": "'|cmd", "%0": "'%0", "=1;=2": "'=1;'=2", "\xff=1": "\xff=1"} {
 		if got := filereport.Cell(text); got != want {
 			t.Errorf("%q becomes %q, want %q", text, got, want)
 		}

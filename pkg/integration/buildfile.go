@@ -41,8 +41,11 @@ func (b *builder) completion(f *File, at string) {
 		b.wrong(join(at, "complete.marker"), "%q does not name a second file; write {name} or {stem} with more around it, such as {name}.done", shorten(c.Marker))
 	}
 	b.resolve(join(at, "archive"), &f.Archive)
-	if strings.Contains(f.Archive, "://") {
+	switch {
+	case strings.Contains(f.Archive, "://"):
 		b.wrong(join(at, "archive"), "%q is no directory; write a path", shorten(f.Archive))
+	case f.Archive != "" && path.Clean(f.Archive) == path.Clean(f.From):
+		b.wrong(join(at, "archive"), "copies would be taken as files; choose another directory than from")
 	}
 }
 

@@ -94,7 +94,7 @@ func (l *Ledger) Accept(ctx context.Context, session int64, arrivals []Arrival) 
 	var batches []Batch
 	var known []int
 	err := repeat(fmt.Sprintf("accept %d arrivals", len(arrivals)), func() (err error) {
-		batches, known, err = l.insert(ctx, l.pool, session, arrivals, receipts)
+		batches, known, err = l.insert(ctx, l.pool, "accept", session, arrivals, receipts)
 		return err
 	})
 	if err != nil {
@@ -130,8 +130,9 @@ func (l *Ledger) giveUp(ctx context.Context, batches []Batch) {
 	_ = l.HandToRelay(ctx, ids) // the caller already has an error
 }
 
-// insert answers the new arrivals and returns the indexes of the others.
-func (l *Ledger) insert(ctx context.Context, q querier, session int64, arrivals []Arrival, receipts []Receipt) ([]Batch, []int, error) {
+// insert answers the new arrivals and returns the indexes of the others. The statement
+// is accept, or accept_new.
+func (l *Ledger) insert(ctx context.Context, q querier, statement string, session int64, arrivals []Arrival, receipts []Receipt) ([]Batch, []int, error) {
 	m := &moves{session: session, now: l.Now(), room: len(arrivals)}
 	args, first := l.newArrivals(m, arrivals, receipts)
 	args["session"] = session
@@ -143,7 +144,7 @@ func (l *Ledger) insert(ctx context.Context, q querier, session int64, arrivals 
 	if planted.OutboxApart { // only the memory of this process knows of its messages
 		args["batch_ids"], args["batch_topics"] = []pgtype.UUID{}, []string{}
 	}
-	rows, err := q.Query(ctx, l.queries["accept"], args)
+	rows, err := q.Query(ctx, l.queries[statement], args)
 	if err != nil {
 		return nil, nil, err
 	}

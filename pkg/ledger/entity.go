@@ -36,7 +36,7 @@ func (l *Ledger) acceptTracked(ctx context.Context, session int64, arrivals []Ar
 
 // insertAndHeal answers every arrival inside a transaction of the caller's.
 func (l *Ledger) insertAndHeal(ctx context.Context, tx pgx.Tx, session int64, arrivals []Arrival, receipts []Receipt) ([]Batch, error) {
-	batches, known, err := l.insert(ctx, tx, session, arrivals, receipts)
+	batches, known, err := l.insert(ctx, tx, "accept", session, arrivals, receipts)
 	if err != nil || len(known) == 0 {
 		return batches, err
 	}
@@ -133,6 +133,22 @@ func (l *Ledger) changed(ctx context.Context, tx pgx.Tx, f File, arrivals []Arri
 		fresh = append(fresh, i)
 	}
 	return fresh, nil
+}
+
+// doubt lets what arrives next be compared with nothing, where a record that is put back
+// to work is not its entity's latest version: its content may be the entity's in the end.
+func (l *Ledger) doubt(ctx context.Context, tx pgx.Tx, done []record.Record) error {
+	var ids []record.ID
+	for _, r := range done {
+		if r.State == record.Queued {
+			ids = append(ids, r.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	_, err := tx.Exec(ctx, l.queries["doubt_entities"], pgx.NamedArgs{"ids": uuids(ids)})
+	return err
 }
 
 // ForgetEntities drops the latest versions of an integration that keeps none any

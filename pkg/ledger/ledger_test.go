@@ -31,6 +31,9 @@ func TestEveryQueryIsNamedOnce(t *testing.T) {
 	if _, err := parseQueries("-- name: a\nSELECT 1\n-- name: a\nSELECT 2"); err == nil {
 		t.Error("two statements of one name were taken")
 	}
+	if _, err := parseQueries("-- name: b\n-- with: a\nSELECT 1"); err == nil {
+		t.Error("a statement with one that is not there was taken")
+	}
 }
 
 func FuzzCleanText(f *testing.F) {

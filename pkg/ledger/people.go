@@ -44,7 +44,10 @@ func (l *Ledger) Do(ctx context.Context, act Act, ids []record.ID) (done []recor
 			}
 			delete(rows, id)
 		}
-		return l.write(ctx, tx, m)
+		if err := l.write(ctx, tx, m); err != nil {
+			return err
+		}
+		return l.doubt(ctx, tx, done)
 	})
 	if err != nil {
 		return nil, err

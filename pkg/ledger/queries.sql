@@ -1,14 +1,11 @@
 -- Every statement of the ledger. Each begins with its name; queries.go loads them.
 -- Statements over many rows take arrays through unnest and lock in id order.
 
--- name: accept
--- One statement, one round trip: the rows, their payloads, their batches and the tally, or nothing.
--- seq is given in arrival order, but rows are inserted in id order: two calls that bring the same
--- keys in a different order would wait for each other in a circle. The hashed IN keeps the work
--- linear in the batch; IS TRUE keeps the planner from turning it into a nested loop over the batch.
+-- name: arrived
+-- The rows of one accept, numbered in the order in which they came.
 -- A column in which all rows are equal comes as an array of one, which unnest pads with NULL; no column
 -- that may come so has a NULL of its own: an id that is missing comes as zeros, a detail in full or nowhere.
-WITH arrived AS MATERIALIZED (
+arrived AS MATERIALIZED (
     SELECT nextval('record_seq') AS seq, a.id, coalesce(a.integration, (@integrations::text[])[1]) AS integration, coalesce(a.source, (@sources::text[])[1]) AS source,
         a.key, a.entity_key, coalesce(a.version, (@versions::bigint[])[1]) AS version, coalesce(a.state, (@states::text[])[1]) AS state,
         nullif(coalesce(a.batch, (@batches::uuid[])[1]), '00000000-0000-0000-0000-000000000000') AS batch,
@@ -23,7 +20,15 @@ WITH arrived AS MATERIALIZED (
         @tracking_ids::uuid[], @content_types::text[], @headers::text[], @bodies::bytea[], @hashes::bytea[]
     ) AS a(id, integration, source, key, entity_key, version, state, batch, class, code, message, detail,
         outcome, outcome_state, tracking_id, content_type, headers, body, hash)
-), row AS (
+)
+
+-- name: accept
+-- with: arrived
+-- One statement, one round trip: the rows, their payloads, their batches and the tally, or nothing.
+-- Rows are inserted in id order, not as they came: two calls that bring the same keys in a different
+-- order would wait for each other in a circle. The hashed IN keeps the work linear in the batch;
+-- IS TRUE keeps the planner from turning it into a nested loop over the batch.
+row AS (
     INSERT INTO record (id, seq, day, integration, source, key, entity_key, version, state, fence, batch, class, code, message, detail,
         outcome, outcome_state, outcome_since, accepted_at, since, moved_at)
     SELECT id, seq, (now() AT TIME ZONE 'UTC')::date, integration, source, key, entity_key, version, state, 1, batch, class, code, message, detail::json,
@@ -50,6 +55,34 @@ WITH arrived AS MATERIALIZED (
     SELECT integration, 'outcome:' || outcome_state, count(*) FROM row WHERE outcome_state <> 'none' GROUP BY integration, outcome_state
 )
 SELECT id, seq, day - DATE '1970-01-01', now() FROM row;
+
+-- name: accept_new
+-- with: arrived
+-- accept for rows of which none is known yet: one that is fails the whole statement, and accept is asked instead.
+row AS (
+    INSERT INTO record (id, seq, day, integration, source, key, entity_key, version, state, fence, batch, class, code, message, detail,
+        outcome, outcome_state, outcome_since, accepted_at, since, moved_at)
+    SELECT id, seq, (now() AT TIME ZONE 'UTC')::date, integration, source, key, entity_key, version, state, 1, batch, class, code, message, detail::json,
+        outcome, outcome_state, CASE WHEN outcome > 0 THEN now() END, now(), now(), now()
+    FROM arrived ORDER BY id
+), kept AS (
+    INSERT INTO payload (day, seq, revision, tracking_id, content_type, headers, body, hash)
+    SELECT (now() AT TIME ZONE 'UTC')::date, a.seq, 0, a.tracking_id, a.content_type, a.headers::json, a.body, a.hash
+    FROM arrived a
+), messages AS (
+    INSERT INTO outbox (id, topic, ids, session)
+    SELECT b.id, b.topic, array_agg(a.id), @session
+    FROM unnest(@batch_ids::uuid[], @batch_topics::text[]) AS b(id, topic) JOIN arrived a ON a.batch = b.id
+    GROUP BY b.id, b.topic
+), counted AS (
+    INSERT INTO tally (integration, measure, delta)
+    SELECT integration, 'received', count(*) FROM arrived GROUP BY integration
+    UNION ALL
+    SELECT integration, 'state:' || state, count(*) FROM arrived GROUP BY integration, state
+    UNION ALL
+    SELECT integration, 'outcome:' || outcome_state, count(*) FROM arrived WHERE outcome_state <> 'none' GROUP BY integration, outcome_state
+)
+SELECT id, seq, (now() AT TIME ZONE 'UTC')::date - DATE '1970-01-01', now() FROM arrived;
 
 -- name: lock_records
 -- In id order, as every multi-row lock of records.
@@ -343,7 +376,7 @@ UPDATE file SET state = 'reading', error = '', session = @session, place = @plac
 WHERE id = @id;
 
 -- name: see_file
-UPDATE file SET sightings = sightings + 1, last_name = @name, request = CASE WHEN @request::bigint <> 0 THEN @request ELSE request END WHERE id = @id AND place <> @place;
+UPDATE file SET sightings = sightings + 1, last_name = @name, place = @place, request = CASE WHEN @request::bigint <> 0 THEN @request ELSE request END WHERE id = @id AND place <> @place;
 
 -- name: overtake_file
 UPDATE file SET state = 'failed', session = 0, ended_at = now(), error = 'another file of the source was begun before this one ended; its rows so far are kept, and it is read again as a new occurrence'
@@ -365,7 +398,7 @@ UPDATE file SET deleted = deleted + @deleted, moved_at = now() WHERE id = @id AN
 -- name: end_file
 UPDATE file SET state = @state, error = @error, ended_at = now(), moved_at = now(), session = 0, deletes_refused = @deletes_refused,
     bytes_done = CASE WHEN @state = 'done' THEN size ELSE bytes_done END,
-    report = CASE WHEN @reports::boolean THEN 'due' ELSE report END, report_due = CASE WHEN @reports::boolean THEN now() ELSE report_due END, report_try = 0
+    report = CASE WHEN @reports::boolean THEN 'due' ELSE report END, report_due = CASE WHEN @reports::boolean THEN now() ELSE report_due END, report_try = 0, report_error = ''
 WHERE id = @id AND session = @session AND state = 'reading';
 
 -- name: insert_rejects
@@ -388,13 +421,15 @@ WHERE (@id::bigint = 0 OR id = @id) AND (@tracking_id::uuid IS NULL OR tracking_
 ORDER BY id DESC LIMIT @rows;
 
 -- name: take_report
+-- One that is read again, after it failed, has its report when it ends again.
 UPDATE file SET report_due = now() + @lease::interval, report_try = report_try + 1
-WHERE id = (SELECT id FROM file WHERE integration = @integration AND source = @source AND report = 'due' AND report_due <= now() ORDER BY report_due LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING id, report_try;
+WHERE id = (SELECT id FROM file WHERE integration = @integration AND source = @source AND report = 'due' AND report_due <= now() AND state <> 'reading'
+    ORDER BY report_due LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING id, report_try, ended_at, report_error <> '';
 
 -- name: end_report
 UPDATE file SET report = CASE WHEN @error = '' THEN 'delivered' ELSE 'due' END, report_error = @error, report_due = CASE WHEN @error = '' THEN NULL ELSE now() + @wait::interval END
-WHERE id = @id AND report = 'due' AND report_try = @try;
+WHERE id = @id AND report = 'due' AND report_try = @try AND ended_at = @ended_at;
 
 -- name: lease_name
 INSERT INTO file_seen AS f (integration, source, name, session) VALUES (@integration, @source, @name, @session)
@@ -456,6 +491,15 @@ ON CONFLICT (integration, entity_key) DO UPDATE SET
 -- name: touch_entities
 -- They are in this snapshot, although they bring nothing new.
 UPDATE entity_latest SET source = @source, file = @file WHERE integration = @integration AND entity_key = ANY(@keys::text[]);
+
+-- name: doubt_entities
+-- A record that is put back to work, and is not its entity's latest version, may come out as that: whatever
+-- arrives next is compared with nothing. In the order of keys, as every multi-row lock of entities.
+WITH doubted AS (
+    SELECT e.integration, e.entity_key FROM entity_latest e JOIN record r ON r.integration = e.integration AND r.entity_key = e.entity_key
+    WHERE r.id = ANY(@ids::uuid[]) AND r.id <> e.record_id ORDER BY e.integration, e.entity_key FOR UPDATE OF e
+)
+UPDATE entity_latest e SET content = decode(repeat('00', 32), 'hex') FROM doubted d WHERE e.integration = d.integration AND e.entity_key = d.entity_key;
 
 -- name: forget_entities
 DELETE FROM entity_latest WHERE integration = @integration AND entity_key = ANY(ARRAY(SELECT entity_key FROM entity_latest WHERE integration = @integration ORDER BY entity_key LIMIT @rows));

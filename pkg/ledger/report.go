@@ -111,13 +111,15 @@ func (l *Ledger) RejectedRows(ctx context.Context, file, after int64, limit int)
 
 // ReportTurn is a report that is this caller's to deliver until its lease ends.
 type ReportTurn struct {
-	File int64
-	Try  int // from 1
+	File   int64
+	Try    int  // of this end of the file, from 1
+	Failed bool // a try failed before, which was told
+	ended  time.Time
 }
 
 // TakeReport takes the next report of a source that is due, for lease; false: there is none.
 func (l *Ledger) TakeReport(ctx context.Context, integration, source string, lease time.Duration) (t ReportTurn, ok bool, err error) {
-	err = l.pool.QueryRow(ctx, l.queries["take_report"], pgx.NamedArgs{"integration": integration, "source": source, "lease": lease}).Scan(&t.File, &t.Try)
+	err = l.pool.QueryRow(ctx, l.queries["take_report"], pgx.NamedArgs{"integration": integration, "source": source, "lease": lease}).Scan(&t.File, &t.Try, &t.ended, &t.Failed)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return t, false, nil
 	}
@@ -128,9 +130,10 @@ func (l *Ledger) TakeReport(ctx context.Context, integration, source string, lea
 }
 
 // EndReport says that a report was delivered, or why not: then it is due again after wait.
+// It says nothing of the report on a file that has ended anew since.
 func (l *Ledger) EndReport(ctx context.Context, t ReportTurn, failure string, wait time.Duration) error {
 	return l.execute(ctx, fmt.Sprintf("end the report on file %d", t.File), "end_report",
-		pgx.NamedArgs{"id": t.File, "try": t.Try, "error": cleanText(failure, maxMessageBytes), "wait": wait})
+		pgx.NamedArgs{"id": t.File, "try": t.Try, "ended_at": t.ended, "error": cleanText(failure, maxMessageBytes), "wait": wait})
 }
 
 // FileName is a name that is read where it lies, or fetched from afar.

@@ -25,8 +25,8 @@ import (
 )
 
 const (
-	// maxQueuedBytes bounds the messages that wait for Kafka in memory.
-	maxQueuedBytes = 32 << 20
+	// maxQueuedBytes bounds the messages that wait for Kafka in memory: some seconds' worth.
+	maxQueuedBytes = 16 << 20
 	// maxUnderWay bounds the batches that are being published at once.
 	maxUnderWay = 64
 	// publishTimeout is how long a batch is tried from memory before the relay gets it.
@@ -110,6 +110,7 @@ func (p *Publisher) Enqueue(batches []ledger.Batch, source func(ledger.Item) Sou
 			p.handOver(b.ID)
 			continue
 		}
+		b.Items = nil // are in the messages
 		go p.publish(b, messages, size)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
 	"google.golang.org/protobuf/proto"
 
 	waybillv1 "waybill.internal/proto/waybill/v1"
@@ -272,5 +273,5 @@ func fromMicros(us int64) time.Time {
 
 // FormatID writes a 16-byte id the way UUIDs are written.
 func FormatID(id [16]byte) string {
-	return fmt.Sprintf("%x-%x-%x-%x-%x", id[0:4], id[4:6], id[6:8], id[8:10], id[10:16])
+	return uuid.UUID(id).String()
 }

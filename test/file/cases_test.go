@@ -12,31 +12,9 @@ import (
 	"strings"
 	"testing"
 
+	"waybill.internal/pkg/testmaterial"
 	"waybill.internal/test/world"
 )
-
-// casesDir finds the shared test material: WAYBILL_CASES, or the folder beside
-// the repository.
-func casesDir(t *testing.T) string {
-	t.Helper()
-	if dir := os.Getenv("WAYBILL_CASES"); dir != "" {
-		return dir
-	}
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.work")); err == nil {
-			return filepath.Join(dir, "..", "shared", "cases")
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			t.Fatal("no go.work above the test's folder and WAYBILL_CASES is not set: cannot find the test material")
-		}
-		dir = parent
-	}
-}
 
 type caseFile struct {
 	File string `json:"file"`
@@ -63,7 +41,7 @@ type caseFile struct {
 
 func loadCases(t *testing.T) []caseFile {
 	t.Helper()
-	dir := casesDir(t)
+	dir := testmaterial.Folder(t)
 	b, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
 	if err != nil {
 		t.Fatal(err)

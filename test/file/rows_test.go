@@ -226,16 +226,21 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// TestBrokerDown: files are accepted while no broker answers.
+// TestBrokerDown: files are accepted while no broker answers, and what is to be
+// published is the relay's when ingest has stopped.
 func TestBrokerDown(t *testing.T) {
 	t.Parallel()
 	w := newInbox(t, plain)
 	w.Settings["WAYBILL_KAFKA_BROKERS"] = "127.0.0.1:1"
 	content := orders(5000, "z")
 	w.put("orders.csv", content)
-	w.start()
+	stop := w.start()
 	w.awaitMoved("done", "orders.csv")
+	stop()
 	w.closed("done", content, 5000, 5000, 0, 0)
+	if n := world.One[int](w, `SELECT count(*) FROM outbox WHERE session <> 0`); n != 0 {
+		t.Errorf("%d batches wait for a process that is gone", n)
+	}
 }
 
 // TestSilence tells a person when no file came.

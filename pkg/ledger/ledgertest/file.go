@@ -10,6 +10,8 @@ import (
 func filePromises() []promise {
 	return []promise{
 		{name: "a file's mark moves with its rows", test: fileRows},
+		{name: "a row that is known is answered as any arrival", test: fileKnown},
+		{name: "a chunk goes in behind the one before, or not at all", test: fileBehind},
 		{name: "a file is taken over when its reader is gone", test: fileLost},
 		{name: "a failed file is gone on with when it comes again", test: fileFailed},
 		{name: "a file is found by the tracking id that its rows share", test: fileByTracking},
@@ -51,6 +53,47 @@ func fileRows(f *fixture) {
 	f.must(f.l.EndFile(f.Context(), session, file, ""))
 	done := f.file(session, "orders.csv")
 	f.expect("recognised", say(done.State, done.Mine), "done false")
+}
+
+func fileKnown(f *fixture) {
+	session := f.session()
+	_, _, err := f.l.Accept(f.Context(), session, []ledger.Arrival{f.arrival("2")})
+	f.must(err)
+	file := f.file(session, "orders.csv")
+	receipts, batches, err := f.l.AcceptRows(f.Context(), session, file, 1, 3, []ledger.Arrival{f.row("1"), f.row("2"), f.row("3")})
+	f.must(err)
+	f.expect("receipts and batches", say(receipts[0].Duplicate, receipts[1].Duplicate, receipts[2].Duplicate, topics(batches)), "false true false [main.work:2]")
+	f.expect("records, payloads and messages", say(one[int](f, `SELECT count(*) FROM record`), one[int](f, `SELECT count(*) FROM payload`), one[int](f, `SELECT sum(cardinality(ids)) FROM outbox`)), "3 3 3")
+	f.expect("counts", one[string](f, `SELECT string_agg(measure || ' ' || n, ', ' ORDER BY measure) FROM (SELECT measure, sum(delta) AS n FROM tally GROUP BY measure) AS t`),
+		"duplicate 1, received 3, state:queued 3")
+	again := f.file(session, "renamed.csv")
+	f.expect("progress", say(again.Rows, again.Received, again.Duplicates), "3 2 1")
+}
+
+// fileBehind: the rows of a chunk go in while the one before is not committed; its fate is that one's.
+func fileBehind(f *fixture) {
+	session := f.session()
+	file := f.file(session, "orders.csv")
+	errGone := errors.New("the one before is gone")
+	behind := func(key string, before error) (seen int, _ error) {
+		_, _, err := f.l.AcceptRowsBehind(f.Context(), session, file, 2, 2, []ledger.Arrival{f.row(key)}, func() error {
+			seen = one[int](f, `SELECT count(*) FROM record`) // by another connection: neither chunk's
+			return before
+		})
+		return seen, err
+	}
+	_, _, err := f.l.AcceptRowsBehind(f.Context(), session, file, 1, 1, []ledger.Arrival{f.row("1")}, func() error {
+		if seen, err := behind("2", errGone); !errors.Is(err, errGone) || seen != 0 {
+			f.Errorf("behind one that is not committed: %v, and %d records are seen", err, seen)
+		}
+		return nil
+	})
+	f.must(err)
+	f.expect("what was undone", say(one[int](f, `SELECT count(*) FROM record`), f.file(session, "orders.csv").Rows), "1 1")
+	if seen, err := behind("2", nil); err != nil || seen != 1 {
+		f.Errorf("behind one that is committed: %v, and %d records are seen", err, seen)
+	}
+	f.expect("both", say(one[string](f, `SELECT string_agg(key, ' ' ORDER BY seq) FROM record`), f.file(session, "orders.csv").Rows), "1 2 2")
 }
 
 func fileLost(f *fixture) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"waybill.internal/pkg/ledger"
+	"waybill.internal/pkg/record"
 )
 
 func snapshotPromises() []promise {
@@ -13,6 +14,7 @@ func snapshotPromises() []promise {
 		{name: "bytes that come again after other ones count again where rows are compared", test: fileAgain},
 		{name: "files whose rows are compared are read one at a time", test: fileOrder},
 		{name: "a row equal to the latest version of its entity is no record", test: rowUnchanged},
+		{name: "a version that a person put back to work is not forgotten", test: backToWork},
 		{name: "a version that arrived later stays the latest", test: latestByArrival},
 		{name: "what a snapshot does not have is deleted once", test: deletions},
 		{name: "deletions of an old file are never allowed", test: deletionsTooLate},
@@ -82,6 +84,18 @@ func rowUnchanged(f *fixture) {
 	got = f.rows(session, file, f.version("6", "x", "three"), f.version("7", "x", "one"))
 	f.expect("after a webhook", say(got[0].Unchanged, got[1].Unchanged), "true false")
 	f.expect("counts", one[string](f, `SELECT received || ' ' || rejected || ' ' || duplicates || ' ' || unchanged FROM file`), "5 1 0 2")
+}
+
+// backToWork: what was rejected, and what is old, may be the entity's version in the end.
+func backToWork(f *fixture) {
+	session := f.session()
+	file := f.snapshot(session, "a")
+	got := f.rows(session, file, f.version("1", "x", "one"), invalid(f.version("2", "x", "two")), f.version("3", "y", "one"), f.version("4", "y", "two"), f.version("5", "z", "one"))
+	f.do(record.Requeued, got[1].Record) // the schema was wrong
+	file.Rows = 5
+	got = f.rows(session, file, f.version("6", "x", "one"), f.version("7", "x", "one"), f.version("8", "y", "two"), f.version("9", "z", "one"))
+	f.expect("one after two went back to work, one again, and others", say(got[0].Unchanged, got[1].Unchanged, got[2].Unchanged, got[3].Unchanged), "false true true true")
+	f.expect("entities", one[int](f, `SELECT count(*) FROM entity_latest WHERE source = 'file'`), 3)
 }
 
 func latestByArrival(f *fixture) {
@@ -198,11 +212,25 @@ func reports(f *fixture) {
 	f.expect("while it is read, after it, under way", say(early, due, twice), "false true false")
 	f.must(f.l.EndReport(f.Context(), turn, "no answer", 0))
 	again, due := take()
-	f.expect("tried again", say(due, again.Try), "true 2")
+	f.expect("tried again", say(due, again.Try, turn.Failed, again.Failed), "true 2 false true")
 	f.must(f.l.EndReport(f.Context(), turn, "", 0)) // the first turn is over
 	f.expect("still owed", one[string](f, `SELECT report FROM file`), "due")
 	f.must(f.l.EndReport(f.Context(), again, "", 0))
 	f.expect("delivered", one[string](f, `SELECT report FROM file`), "delivered")
+	f.exec(`UPDATE file SET state = 'failed'`) // and is dropped again
+	file = f.snapshot(session, "a")
+	f.must(f.l.EndFile(f.Context(), session, file, "no"))
+	late, _ := take()
+	f.exec(`UPDATE file SET report_due = now()`)
+	file = f.snapshot(session, "a")
+	_, early = take()
+	f.must(f.l.EndFile(f.Context(), session, file, "no again"))
+	turn, due = take()
+	f.expect("while it is read again, after it, the same try of another end", say(early, due, late.Try == turn.Try), "false true true")
+	f.must(f.l.EndReport(f.Context(), late, "", 0))
+	f.expect("the end before it is not this one", one[string](f, `SELECT report FROM file`), "due")
+	f.must(f.l.EndReport(f.Context(), turn, "", 0))
+	f.expect("delivered again", one[string](f, `SELECT report FROM file`), "delivered")
 	rows, err := f.l.RejectedRows(f.Context(), file.ID, 0, 10)
 	f.must(err)
 	f.expect("rejected rows", say(len(rows), rows[0].Number, rows[0].Line, rows[0].Code), "1 1 2 schema")

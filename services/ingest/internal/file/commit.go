@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
+	"waybill.internal/pkg/clock"
 	"waybill.internal/pkg/fault"
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/pkg/record"
@@ -60,30 +62,145 @@ func known(refused, instead ledger.Arrival) (string, *[32]byte) {
 	return refused.EntityKey, refused.Content
 }
 
-// store accepts the rows and moves the mark behind the last one. A transaction
-// whose end is not known is looked up in the ledger before it is tried again:
-// the file's row is locked while it is under way, so the answer is final.
-func (r *reading) store(items []item) error {
-	arrivals := make([]ledger.Arrival, len(items))
+// attempt is a transaction that accepts rows and moves the mark behind the last one.
+type attempt struct {
+	items    []item
+	arrivals []ledger.Arrival
+	offset   int64         // bytes of the file read for it
+	inserted chan struct{} // closed when the next chunk may begin
+	ended    chan struct{} // closed when the rest may be read
+	receipts []ledger.Receipt
+	batches  []ledger.Batch
+	repeated bool // its rows went in once more, perhaps behind those of the next chunk
+	err      error
+}
+
+// errBehind undoes a chunk whose predecessor was not committed for certain, or not before it.
+var errBehind = errors.New("the chunk before was not committed")
+
+// start begins a transaction; it ends after the one before, if there is one, and only
+// if that was committed. It ends within callTimeout.
+func (r *reading) start(items []item, before *attempt) *attempt {
+	a := &attempt{items: items, arrivals: make([]ledger.Arrival, len(items)), offset: r.file.BytesDone, inserted: make(chan struct{}), ended: make(chan struct{})}
 	for i := range items {
-		arrivals[i] = items[i].arrival
+		a.arrivals[i] = items[i].arrival
 	}
-	end := items[len(items)-1].mark
-	wait := firstWait
-	for {
-		receipts, batches, err := r.accept(end.Rows, end, arrivals)
-		if err == nil {
-			r.publish(batches, arrivals)
-			r.file.Rows = int64(end.Rows)
-			r.tell(arrivals, receipts)
-			return nil
+	go r.attempt(a, before, r.file)
+	return a
+}
+
+func (r *reading) attempt(a, before *attempt, f ledger.File) {
+	in := sync.OnceFunc(func() { close(a.inserted) })
+	inserts := 0
+	defer close(a.ended)
+	defer in()
+	defer r.recovered(&a.err)
+	ctx, cancel := context.WithTimeout(r.session.Context(), callTimeout)
+	defer cancel()
+	end := a.items[len(a.items)-1].mark
+	a.receipts, a.batches, a.err = r.Ledger.AcceptRowsBehind(ctx, r.session.ID, f, end, int64(end.Rows), a.arrivals, func() error {
+		in()
+		inserts++
+		a.repeated = inserts > 1
+		if before != nil {
+			select {
+			case <-before.ended:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			if before.err != nil || before.repeated {
+				return errBehind
+			}
 		}
-		if errors.Is(err, ledger.ErrFileLost) || ledger.DataFault(err) {
+		return r.unchanged() // asked by one attempt after the other
+	})
+}
+
+// unchanged is nil unless the file is another one by now.
+func (r *reading) unchanged() error {
+	changed, err := r.drop.changed(r.ctx, r.begun.Hash)
+	if err == nil && changed {
+		err = errChanged
+	}
+	return err
+}
+
+// begin accepts a chunk while the one before is still being committed, and returns
+// when that one has ended. What goes wrong with either is put right alone, in order.
+func (r *reading) begin(c chunk) error {
+	if len(c.items) == 0 {
+		return nil
+	}
+	before := r.underWay
+	if before != nil {
+		<-before.inserted
+	}
+	if before != nil && r.oneByOne {
+		if err := r.settle(); err != nil {
 			return err
 		}
-		r.log.Warn("rows could not be accepted; they are tried again", zap.Int("rows", len(items)), zap.Duration("wait", wait), zap.Error(err))
-		stored, err := r.lookUp(end.Rows, &wait)
-		if err != nil || stored {
+		before = nil
+	}
+	r.file.BytesDone = c.offset
+	a := r.start(c.items, before)
+	r.underWay = a
+	if before == nil {
+		return nil
+	}
+	if err := r.settled(before); err != nil {
+		<-a.ended // undone
+		r.underWay = nil
+		return err
+	}
+	return nil
+}
+
+// settle waits until no chunk is under way.
+func (r *reading) settle() error {
+	a := r.underWay
+	r.underWay = nil
+	if a == nil {
+		return nil
+	}
+	return r.settled(a)
+}
+
+// settled makes a chunk that was begun one that is accepted, or says why it is not.
+func (r *reading) settled(a *attempt) error {
+	wait := firstWait
+	stored, err := r.taken(a, &wait)
+	if stored || err != nil && !ledger.DataFault(err) {
+		return err
+	}
+	r.file.BytesDone = a.offset
+	return r.commit(a.items)
+}
+
+// taken waits for the end of a transaction. One whose end is not known is looked up
+// in the ledger before it is tried again: the file's row is locked while it is under
+// way, so the answer is final.
+func (r *reading) taken(a *attempt, wait *time.Duration) (stored bool, err error) {
+	<-a.ended
+	switch _, ours := errors.AsType[*fault.Error](a.err); {
+	case a.err == nil:
+		r.publish(a.batches, a.arrivals)
+		r.file.Rows = int64(a.items[len(a.items)-1].mark.Rows)
+		r.tell(a.arrivals, a.receipts)
+		return true, nil
+	case errors.Is(a.err, errBehind):
+		return false, nil
+	case errors.Is(a.err, ledger.ErrFileLost) || errors.Is(a.err, errChanged) || ledger.DataFault(a.err) || ours:
+		return false, a.err
+	}
+	r.log.Warn("rows could not be accepted; they are tried again", zap.Int("rows", len(a.items)), zap.Duration("wait", *wait), zap.Error(a.err))
+	return r.lookUp(a.items[len(a.items)-1].mark.Rows, wait)
+}
+
+// store accepts the rows and moves the mark behind the last one.
+func (r *reading) store(items []item) error {
+	wait := firstWait
+	for {
+		if stored, err := r.taken(r.start(items, nil), &wait); stored || err != nil {
 			return err
 		}
 	}
@@ -113,16 +230,10 @@ func (r *reading) published() {
 	}
 }
 
-func (r *reading) accept(rows int, mark any, arrivals []ledger.Arrival) ([]ledger.Receipt, []ledger.Batch, error) {
-	ctx, cancel := context.WithTimeout(r.session.Context(), callTimeout)
-	defer cancel()
-	return r.Ledger.AcceptRows(ctx, r.session.ID, r.file, mark, int64(rows), arrivals)
-}
-
 // lookUp waits until the ledger says whether the rows up to end were stored.
 func (r *reading) lookUp(end int, wait *time.Duration) (stored bool, err error) {
 	for {
-		if !sleep(r.ctx, *wait) {
+		if clock.Sleep(r.ctx, *wait) != nil {
 			return false, r.ctx.Err()
 		}
 		*wait = min(2**wait, maxWait)

@@ -4,6 +4,10 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"go.uber.org/zap"
+
+	"waybill.internal/pkg/integration"
 )
 
 // The ways in which a file proves whole; stable is the default.
@@ -26,22 +30,30 @@ func (s *Source) markerOf(name string) string {
 }
 
 // markerEnds are what stands around the name in a marker's name.
-func (s *Source) markerEnds() (before, after string) {
+func markerEnds(f *integration.File) (before, after string) {
 	for _, hole := range []string{"{name}", "{stem}"} {
-		if before, after, ok := strings.Cut(s.file.Complete.Marker, hole); ok {
+		if before, after, ok := strings.Cut(f.Complete.Marker, hole); ok {
 			return before, after
 		}
 	}
-	return s.file.Complete.Marker, ""
+	return f.Complete.Marker, ""
 }
 
 // isMarker keeps markers from being taken as files, whatever the pattern is.
-func (s *Source) isMarker(name string) bool {
-	if s.file.Complete.By != byMarker {
+func isMarker(f *integration.File, name string) bool {
+	if f.Complete.By != byMarker {
 		return false
 	}
-	before, after := s.markerEnds()
+	before, after := markerEnds(f)
 	return len(name) > len(before)+len(after) && strings.HasPrefix(name, before) && strings.HasSuffix(name, after)
+}
+
+// tellStale logs once that a marker is there and does not count: somebody's clock may be wrong.
+func (s *Source) tellStale(name string, seen *sighting, there bool) {
+	if there && !seen.complete && !seen.stale {
+		seen.stale = true
+		s.Log.Warn("the file's marker is older than the file and does not count; it is waited for a newer one", zap.String("file", shown(name)), zap.String("marker", shown(s.markerOf(name))))
+	}
 }
 
 // older: a marker that is older than its file was there for the one before it.

@@ -5,10 +5,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"go.uber.org/zap"
 
+	"waybill.internal/pkg/clock"
 	"waybill.internal/pkg/fault"
 	"waybill.internal/pkg/integration"
 	"waybill.internal/pkg/ledger"
@@ -83,7 +83,7 @@ func (r *reading) deletePage(after string) (last string, n int, err error) {
 			return last, n, err
 		}
 		r.log.Warn("deletions could not be accepted; they are tried again", zap.Duration("wait", wait), zap.Error(err))
-		if !sleep(r.ctx, wait) {
+		if clock.Sleep(r.ctx, wait) != nil {
 			return "", 0, r.ctx.Err()
 		}
 		if wait = min(2*wait, maxWait); !r.session.Alive() {
@@ -139,29 +139,51 @@ func (r *reading) deletion(ctx context.Context, m ledger.Missing) (ledger.Arriva
 			Headers: map[string]string{headerName: r.begun.Name, integration.HeaderOperation: integration.OperationDelete}}}, nil
 }
 
-// carryOut makes the deletions of a failed snapshot that a person agreed to. Its
-// rows are in the ledger, so its bytes are not needed.
+// carryOut makes the deletions of a failed snapshot that a person agreed to. Nobody
+// would find the file again, so what fails is tried again until the session ends.
 func (s *Source) carryOut(ctx context.Context, file int64) error {
 	session, err := s.Sessions.Current(ctx)
 	if err != nil {
 		return err
 	}
+	for wait := firstWait; ; wait = min(2*wait, maxWait) {
+		state, err := s.carryOn(ctx, session, file)
+		switch {
+		case err == nil, state == stateDone: // it was closed before, and that was not told
+			s.ended++
+			return nil
+		case errors.Is(err, ledger.ErrNotAllowed), errors.Is(err, errGone), ledger.DataFault(err):
+			return err
+		case !session.Alive():
+			return errors.Join(errSessionEnded, err)
+		}
+		s.Log.Warn("deletions that a person allowed could not be made; they are tried again", zap.Int64("file_id", file), zap.Duration("wait", wait), zap.Error(err))
+		if clock.Sleep(ctx, wait) != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// carryOn goes on with the deletions. The file's rows are in the ledger, so its
+// bytes are not needed. It gives the state in which it found the file.
+func (s *Source) carryOn(ctx context.Context, session *ledger.Session, file int64) (state string, err error) {
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	f, err := s.Ledger.ResumeDeletes(call, session.ID, s.terms(ledger.File{ID: file, Integration: s.integration, Source: s.source, Request: s.request}))
 	cancel()
 	if err != nil {
-		return fmt.Errorf("the deletions of file %d: %w", file, err)
+		return f.State, fmt.Errorf("the deletions of file %d: %w", file, err)
 	}
 	r := &reading{Source: s, ctx: ctx, session: session, file: f, begun: f, identity: f.Identity(), log: s.Log.With(zap.Int64("file_id", f.ID), zap.String("file", f.Name))}
 	entry, known := s.Catalog.Get(s.integration)
 	if !known {
-		return fmt.Errorf("the deletions of file %s: integration %s is gone", strconv.FormatInt(file, 10), s.integration)
+		return f.State, fmt.Errorf("the deletions of file %d: integration %s: %w", file, s.integration, errGone)
 	}
 	r.entry = entry
 	_, err = r.end(r.guardedDeletes())
-	s.ended++
-	return err
+	return f.State, err
 }
+
+var errGone = errors.New("it is not known any more")
 
 func (r *reading) guardedDeletes() (err error) {
 	defer r.recovered(&err)

@@ -18,7 +18,8 @@
 // found the same size and time of change for as long as `complete` says, or when
 // it was renamed from one of the names that are not looked at; or, if that is
 // configured, when its marker is there and not older than it, or at once. Until
-// then the source looks again, at most maxFollowUps times, and then as scheduled.
+// then the source looks again, maxFollowUps times after the time that a file must stand
+// and as often a minute apart, and then as scheduled.
 //
 // # Afar
 //
@@ -49,8 +50,9 @@
 // With `mode: snapshot` or `unchanged: skip` a row that equals the latest accepted
 // version of its entity, from whichever source that came, becomes no record. Such
 // a source's files are read one at a time over all replicas, none overtakes one
-// that could not be taken yet, and the same bytes that come again after another
-// file count again: A, B, A is three records.
+// that could not be taken yet or is not whole (which a person is told after
+// maxHeldUp), and the same bytes that come again after another file count again:
+// A, B, A is three records.
 //
 // After the last row of a snapshot each entity that it does not have becomes a
 // record whose header op is delete (integration.DeleteBody). More than max_deletes,
@@ -62,14 +64,15 @@
 //
 // A file that is read to its end is closed in the ledger, copied to the archive if
 // there is one, and then moved to done/, deleted, or left and remembered, its
-// marker with it. One that cannot be read as the integration describes it, or that
-// changes while it is read, is closed as failed with the reason, a person is told,
-// and it is moved to failed/, also if others are deleted; rows that were accepted
-// stay. Dropped again, it is gone on with after them: what was wrong may have been
-// the integration. One that is left where it lies is tried again when it changes,
-// or when a person asks. Nothing is ever written over: a taken name gets a number.
-// A crash between closing and moving is found at the next look, when the file is
-// recognised.
+// marker with it, unless that is another one by now. One that cannot be read as the
+// integration describes it, or that changes while it is read, is closed as failed
+// with the reason, a person is told, and it is moved to failed/, also if others are
+// deleted; rows that were accepted stay. So is one that is written to after it had
+// been read. Dropped again, it is gone on with after them: what was wrong may have
+// been the integration. One that is left where it lies is tried again when it
+// changes, or when a person asks. Nothing is ever written over: a taken name gets a
+// number. A crash between closing and moving is found at the next look, when the
+// file is recognised.
 //
 // Its report is due from the transaction that closes it, and is tried until it is
 // delivered, with one alert.

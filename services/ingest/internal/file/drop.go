@@ -12,12 +12,19 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 
 	"waybill.internal/pkg/ledger"
 )
 
-// maxSuffix bounds the numbers tried for a name that is taken.
-const maxSuffix = 10_000
+const (
+	// maxSuffix bounds the numbers tried for a name that is taken.
+	maxSuffix = 10_000
+	// maxFileName is the longest name that file systems take, in bytes; what follows the last
+	// dot counts as its ending up to maxExt.
+	maxFileName = 255
+	maxExt      = 32
+)
 
 // drop is a file that lies in the watched directory, or a copy of one that lies
 // afar, open for reading.
@@ -28,6 +35,7 @@ type drop struct {
 	info   fs.FileInfo // when it was opened
 	stamp  string      // which very file it is
 	far    *far
+	sign   fs.FileInfo      // the marker that said that it is whole; nil: none did
 	leased *ledger.FileName // its name is this session's until it is settled
 }
 
@@ -115,7 +123,13 @@ func (d *drop) moveTo(folder string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := d.root.Rename(d.name, target); err != nil {
+	err = d.root.Rename(d.name, target)
+	if errors.Is(err, syscall.EXDEV) { // the folder is on another file system
+		if err = d.copyTo(target); err == nil {
+			return target, d.remove()
+		}
+	}
+	if err != nil {
 		return "", errors.Join(err, d.root.Remove(target))
 	}
 	moved, err := d.root.Lstat(target)
@@ -126,6 +140,25 @@ func (d *drop) moveTo(folder string) (string, error) {
 		return target, fmt.Errorf("a file that has not been read was moved to %s and could not be put back; do that by hand: %w", target, err)
 	}
 	return "", d.root.Remove(target)
+}
+
+// copyTo fills an empty file that is ours with the bytes of this one, durably.
+func (d *drop) copyTo(target string) error {
+	named, err := d.root.Lstat(target)
+	if err != nil {
+		return err
+	}
+	out, err := d.root.OpenFile(target, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	if info, err := out.Stat(); err != nil || !info.Mode().IsRegular() || !os.SameFile(info, named) {
+		return errors.Join(fmt.Errorf("%s is another file by now", target), err, out.Close())
+	}
+	if _, err = io.Copy(out, io.NewSectionReader(d.file, 0, 1<<62)); err == nil {
+		err = out.Sync()
+	}
+	return errors.Join(err, out.Close())
 }
 
 // remove deletes the file unless another one took its name.
@@ -143,11 +176,14 @@ func (d *drop) remove() error {
 // reserve makes an empty file under a free name.
 func (d *drop) reserve(folder string) (string, error) {
 	ext := path.Ext(d.name)
+	if len(ext) > maxExt {
+		ext = ""
+	}
 	stem := strings.TrimSuffix(d.name, ext)
 	for n := 1; n <= maxSuffix; n++ {
 		target := path.Join(folder, d.name)
 		if n > 1 {
-			target = path.Join(folder, stem+"-"+strconv.Itoa(n)+ext)
+			target = path.Join(folder, numbered(stem, n, ext))
 		}
 		file, err := d.root.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
 		if errors.Is(err, fs.ErrExist) {
@@ -159,6 +195,19 @@ func (d *drop) reserve(folder string) (string, error) {
 		return target, file.Close()
 	}
 	return "", fmt.Errorf("%d files of this name are in %s already; clear it", maxSuffix, folder)
+}
+
+// numbered puts a number into a name. One that would be too long for a file system
+// loses the end of its stem, at the beginning of a character.
+func numbered(stem string, n int, ext string) string {
+	end := "-" + strconv.Itoa(n) + ext
+	if most := maxFileName - len(end); len(stem) > most {
+		for most > 0 && !utf8.RuneStart(stem[most]) {
+			most--
+		}
+		stem = stem[:most]
+	}
+	return stem + end
 }
 
 // untilDone reads until ctx ends.

@@ -35,6 +35,7 @@ func isFar(from string) bool { return strings.Contains(from, "://") }
 // lookFar is look for a place that is not a local directory. It opens the place
 // anew, so that a changed secret is taken up.
 func (s *Source) lookFar(ctx context.Context) (pending bool, err error) {
+	s.clearSpool()
 	last := s.last
 	if s.asked { // one that failed is given although it has not changed
 		last = remote.Entry{}
@@ -62,7 +63,7 @@ func (s *Source) listFar(ctx context.Context, store remote.Store) (capped bool, 
 	}
 	now, seen := time.Now(), make(map[string]*sighting, len(entries))
 	for _, e := range entries {
-		if s.isMarker(e.Name) {
+		if isMarker(s.file, e.Name) {
 			continue
 		}
 		before := s.seen[e.Name]
@@ -77,6 +78,7 @@ func (s *Source) listFar(ctx context.Context, store remote.Store) (capped bool, 
 			if before.complete, before.marker = ok && !older(m.ModTime, e.ModTime), nil; before.complete {
 				before.marker = &m
 			}
+			s.tellStale(e.Name, before, ok)
 		default:
 			before.complete = before.complete || now.Sub(before.since) >= s.standing()
 		}
@@ -90,7 +92,7 @@ func (s *Source) markers(ctx context.Context, store remote.Store) (map[string]re
 	if s.file.Complete.By != byMarker {
 		return nil, nil
 	}
-	before, after := s.markerEnds()
+	before, after := markerEnds(s.file)
 	list, _, err := store.List(ctx, before+"*"+after, maxNames)
 	if err != nil {
 		return nil, err
@@ -115,7 +117,7 @@ func (s *Source) takeFar(ctx context.Context, store remote.Store, name string) (
 	seen := s.seen[name]
 	stamp := s.farStamp(seen.entry)
 	ended, err = s.visit(ctx, seen, name, stamp, func(ctx context.Context) (*drop, error) { return s.fetch(ctx, store, seen, stamp) })
-	if ended || seen.kept {
+	if ended && err == nil || seen.kept { // otherwise the server must give it again
 		s.last = seen.entry
 	}
 	return ended, err
@@ -125,8 +127,8 @@ func (s *Source) takeFar(ctx context.Context, store remote.Store, name string) (
 // is kept under a name made of hashes, never of the server's name. nil: another
 // process of this machine fetches it.
 func (s *Source) fetch(ctx context.Context, store remote.Store, seen *sighting, stamp string) (*drop, error) {
-	if err := os.MkdirAll(s.Spool, spoolMode); err != nil {
-		return nil, fmt.Errorf("make the folder for files under way: %w", err)
+	if err := s.makeSpool(); err != nil {
+		return nil, err
 	}
 	prefix := s.spoolPrefix()
 	path := filepath.Join(s.Spool, fmt.Sprintf("%s%x%s", prefix, sha256.Sum256([]byte(seen.entry.Name+"\x00"+stamp)), spoolSuffix))
@@ -153,6 +155,14 @@ func (s *Source) fetch(ctx context.Context, store remote.Store, seen *sighting, 
 		return nil, errors.Join(err, spool.Close())
 	}
 	return &drop{name: seen.entry.Name, file: spool, info: info, stamp: stamp, far: &far{store: store, entry: got, marker: seen.marker}}, nil
+}
+
+// makeSpool makes the folder for copies, and for what must be unpacked to a file.
+func (s *Source) makeSpool() error {
+	if err := os.MkdirAll(s.Spool, spoolMode); err != nil {
+		return fmt.Errorf("make the folder for files under way (WAYBILL_INGEST_SPOOL): %w", err)
+	}
+	return nil
 }
 
 // forgetSpool removes the copy of a file that ended.

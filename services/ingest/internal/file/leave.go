@@ -2,6 +2,7 @@ package file
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -51,6 +53,10 @@ func (s *Source) leave(ctx context.Context, session *ledger.Session, d *drop, f 
 	if err := s.archive(ctx, d, f, log); err != nil {
 		return fmt.Errorf("keep a copy of it in the archive: %w", err)
 	}
+	folder, err := s.stillRead(ctx, d, f, folder)
+	if err != nil {
+		return err
+	}
 	gone, err := s.clear(ctx, d, folder, log)
 	if errors.Is(err, errors.ErrUnsupported) { // a web address: it can only be remembered
 		gone, err = false, nil
@@ -80,6 +86,20 @@ func (s *Source) leave(ctx context.Context, session *ledger.Session, d *drop, f 
 		d.leased = nil
 	}
 	return err
+}
+
+// stillRead sends a file that is done to failed/ if it was written to since its hash was
+// confirmed: it was dropped too early, and what it holds now, nobody has read.
+func (s *Source) stillRead(ctx context.Context, d *drop, f ledger.File, folder string) (string, error) {
+	if folder != doneDir {
+		return folder, nil
+	}
+	changed, err := d.changed(ctx, f.Hash)
+	if err != nil || !changed {
+		return folder, err
+	}
+	s.failedFile(f, "changed_late", "the file was written to after it had been read: what was added is not read; drop that as a file of its own, under a temporary name that is changed at the end")
+	return failedDir, nil
 }
 
 // clear takes the file away from where it lies; gone is false if it stays there.
@@ -127,7 +147,7 @@ func (s *Source) clearMarker(ctx context.Context, d *drop, folder string) error 
 			err = d.far.store.Move(ctx, *d.far.marker, folder)
 		}
 	} else {
-		err = clearLocalMarker(d.root, s.markerOf(d.name), folder, remove)
+		err = clearLocalMarker(d.root, s.markerOf(d.name), d.sign, folder, remove)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -135,12 +155,16 @@ func (s *Source) clearMarker(ctx context.Context, d *drop, folder string) error 
 	return err
 }
 
-func clearLocalMarker(root *os.Root, name, folder string, remove bool) error {
+// clearLocalMarker leaves a marker that is another one by now: it belongs to the next file of the name.
+func clearLocalMarker(root *os.Root, name string, sign fs.FileInfo, folder string, remove bool) error {
 	m, err := openDrop(root, name)
 	if err != nil {
 		return err
 	}
 	defer m.close()
+	if sign == nil || !same(m.info, sign) {
+		return nil
+	}
 	if remove {
 		return m.remove()
 	}
@@ -176,8 +200,8 @@ func (s *Source) archive(ctx context.Context, d *drop, f ledger.File, log *zap.L
 	if info, err := root.Lstat(name); err == nil && info.Size() == d.info.Size() {
 		return nil
 	}
-	write := func(w io.Writer) error {
-		_, err := io.Copy(w, &untilDone{ctx: ctx, r: io.NewSectionReader(d.file, 0, 1<<62)})
+	write := func(w io.Writer) error { // what was added since it was read is not of it
+		_, err := io.Copy(w, &untilDone{ctx: ctx, r: io.NewSectionReader(d.file, 0, d.info.Size())})
 		return err
 	}
 	if err := writeWhole(root, name, write); err != nil {
@@ -188,10 +212,11 @@ func (s *Source) archive(ctx context.Context, d *drop, f ledger.File, log *zap.L
 }
 
 // writeWhole writes a file under a name that is not looked at, makes it durable
-// and gives it its own name.
+// and gives it its own name. The first name is this call's alone: another process may
+// write the same file, and strangers may put what they like into the folder.
 func writeWhole(root *os.Root, name string, write func(io.Writer) error) error {
-	temporary := "." + name + ".tmp"
-	out, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
+	temporary := "." + name + "." + strings.ToLower(rand.Text()[:8]) + ".tmp"
+	out, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
 	if err != nil {
 		return err
 	}
@@ -205,7 +230,20 @@ func writeWhole(root *os.Root, name string, write func(io.Writer) error) error {
 	if err != nil {
 		return errors.Join(err, root.Remove(temporary))
 	}
-	return nil
+	return syncFolder(root)
+}
+
+// syncFolder makes the names in a folder durable.
+func syncFolder(root *os.Root) error {
+	dir, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	err = dir.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) { // this file system cannot
+		err = nil
+	}
+	return errors.Join(err, dir.Close())
 }
 
 // maxSafeName bounds a name that we make, in bytes: file systems take 255.

@@ -34,6 +34,8 @@ const (
 	maxIdleLooks = 3
 	// maxTold bounds the files that one alert names.
 	maxTold = 5
+	// maxHeldUp is how long a file that is not whole may hold up those after it before a person is told.
+	maxHeldUp = 15 * time.Minute
 )
 
 // sighting is a file as it stood when it was first seen like this.
@@ -43,8 +45,11 @@ type sighting struct {
 	since    time.Time    // of our monotonic clock
 	complete bool
 	kept     bool          // it was read, and stays where it is
+	told     bool          // that it holds up others
+	stale    bool          // its marker is older than it, which was logged
 	hash     *[32]byte     // once it was read through
 	marker   *remote.Entry // afar: the file that says that this one is whole
+	sign     fs.FileInfo   // here: that file
 }
 
 func same(a, b fs.FileInfo) bool {
@@ -74,7 +79,8 @@ func (s *Source) takeAll(ctx context.Context, capped bool, take func(name string
 	pending, s.waiting = capped, 0
 	var failed []error
 	taken := 0
-	for _, name := range slices.Sorted(maps.Keys(s.seen)) {
+	names := slices.Sorted(maps.Keys(s.seen))
+	for i, name := range names {
 		seen := s.seen[name]
 		if ctx.Err() != nil {
 			break
@@ -84,6 +90,10 @@ func (s *Source) takeAll(ctx context.Context, capped bool, take func(name string
 		}
 		if !seen.complete {
 			pending, s.waiting = true, s.waiting+1
+			if s.file.Ordered() {
+				s.waiting += s.holdUp(name, seen, names[i+1:])
+				break // what comes after it must not overtake it
+			}
 			continue
 		}
 		ended, err := take(name)
@@ -103,8 +113,8 @@ func (s *Source) takeAll(ctx context.Context, capped bool, take func(name string
 			s.ended++
 		}
 		s.hear()
-		if stuck && s.file.Ordered() {
-			break // what comes after it must not overtake it
+		if s.file.Ordered() && (stuck || err != nil && !errors.Is(err, fs.ErrNotExist)) {
+			break // what comes after it must not overtake it; one that ended and lies there still would be read again after it
 		}
 	}
 	err = errors.Join(failed[:min(len(failed), maxTold)]...)
@@ -112,6 +122,23 @@ func (s *Source) takeAll(ctx context.Context, capped bool, take func(name string
 		s.checkStuck(capped, taken)
 	}
 	return pending, err
+}
+
+// holdUp counts the files behind one that is not whole, and tells a person once
+// when it has held them up for long: its marker may never come.
+func (s *Source) holdUp(name string, seen *sighting, behind []string) (waiting int) {
+	for _, other := range behind {
+		if !s.seen[other].kept {
+			waiting++
+		}
+	}
+	if stood := time.Since(seen.since); waiting > 0 && stood >= maxHeldUp && !seen.told {
+		seen.told = true
+		s.Alert(telemetry.Problem{Kind: telemetry.KindPart, Integration: s.integration, Code: "held_up", Where: s.source,
+			Message: fmt.Sprintf("the file %q is not whole for %s and holds up %d files after it, which are not to overtake it: let its sender end it, or take it away", shown(name), stood.Round(time.Minute), waiting),
+			Repair:  "waybill source test " + s.integration + "/" + s.source})
+	}
+	return waiting
 }
 
 // checkStuck tells a person when the files that fill a look stay where they
@@ -188,7 +215,7 @@ func (s *Source) sight(root *os.Root, e fs.DirEntry, l *listing) {
 	if matches, err := path.Match(s.file.Match, name); e.IsDir() || (!temporary && (err != nil || !matches)) {
 		return
 	}
-	if s.isMarker(name) || temporary && len(l.hidden) == maxHidden {
+	if isMarker(s.file, name) || temporary && len(l.hidden) == maxHidden {
 		return
 	}
 	if !temporary && len(l.seen) == maxNames {
@@ -216,8 +243,9 @@ func (s *Source) sight(root *os.Root, e fs.DirEntry, l *listing) {
 	case byRename:
 		before.complete = true
 	case byMarker:
-		marker, err := root.Lstat(s.markerOf(name))
-		before.complete = err == nil && marker.Mode().IsRegular() && !older(marker.ModTime(), info.ModTime())
+		sign, err := root.Lstat(s.markerOf(name))
+		before.sign, before.complete = sign, err == nil && sign.Mode().IsRegular() && !older(sign.ModTime(), info.ModTime())
+		s.tellStale(name, before, err == nil && sign.Mode().IsRegular())
 	default:
 		before.complete = before.complete || now.Sub(before.since) >= s.standing()
 	}
@@ -244,17 +272,22 @@ func unfinished(name string) bool {
 // before. ended is false while another session reads it.
 func (s *Source) take(ctx context.Context, root *os.Root, name string) (ended bool, err error) {
 	seen := s.seen[name]
-	return s.visit(ctx, seen, name, stampOf(seen.info), func(context.Context) (*drop, error) {
-		d, err := openDrop(root, name)
-		if err != nil {
-			return nil, err
-		}
-		if !same(d.info, seen.info) { // it is another file now: the next look sees that
-			d.close()
-			return nil, nil
-		}
-		return d, nil
-	})
+	return s.visit(ctx, seen, name, stampOf(seen.info), func(context.Context) (*drop, error) { return s.openSeen(root, name) })
+}
+
+// openSeen opens a file as the last look saw it; nil: it is another one now, which the next look sees.
+func (s *Source) openSeen(root *os.Root, name string) (*drop, error) {
+	seen := s.seen[name]
+	d, err := openDrop(root, name)
+	if err != nil {
+		return nil, err
+	}
+	if !same(d.info, seen.info) {
+		d.close()
+		return nil, nil
+	}
+	d.sign = seen.sign
+	return d, nil
 }
 
 // visit reads a file. Its name is leased in the ledger first if it is to be
@@ -327,7 +360,7 @@ func (s *Source) claim(ctx context.Context, session *ledger.Session, d *drop, ha
 	defer cancel()
 	name := shown(d.name)
 	f, err := s.Ledger.TakeFile(ctx, session.ID, s.terms(ledger.File{Integration: s.integration, Source: s.source, Name: name,
-		Size: d.info.Size(), Hash: hash, TrackingID: newTrackingID(), Place: name + " " + d.stamp, Request: s.request}))
+		Size: d.info.Size(), Hash: hash, TrackingID: newTrackingID(), Place: d.stamp + " " + name, Request: s.request}))
 	f.Name = name // as it is called today
 	return f, err
 }

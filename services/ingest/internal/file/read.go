@@ -54,6 +54,9 @@ type reading struct {
 	log     *zap.Logger
 	// publishing is closed when the messages of the last chunk have left; nil before the first.
 	publishing chan struct{}
+	underWay   *attempt // the chunk whose transaction has not ended; nil for none
+	// oneByOne: what a row means depends on what the chunk before made the latest version of its entity.
+	oneByOne bool
 
 	// The preparing goroutine's.
 	begun    ledger.File // as it was taken
@@ -74,6 +77,7 @@ func (s *Source) read(ctx context.Context, session *ledger.Session, d *drop, f l
 	if !known {
 		return false, fmt.Errorf("integration %s has no source %s any more", s.integration, s.source)
 	}
+	r.oneByOne = f.Ordered || f.Snapshot || r.entry.TracksEntities()
 	// Not sought, also when it is gone on with: what lies before the mark is hashed, too.
 	if f.Previous > 0 && f.Rows == 0 {
 		log.Info("a file of this name and other content came before; this is a new one", zap.Int64("before", f.Previous))
@@ -114,7 +118,7 @@ func (r *reading) end(err error) (ended bool, _ error) {
 		if r.drop == nil { // only its deletions were left
 			return true, nil
 		}
-		return true, r.finished()
+		return true, r.leave(r.ctx, r.session, r.drop, r.file, doneDir, r.log)
 	case errors.Is(err, ledger.ErrFileLost):
 		r.log.Warn("another session reads this file now")
 		return false, nil
@@ -129,20 +133,6 @@ func (r *reading) end(err error) (ended bool, _ error) {
 	default:
 		return false, err
 	}
-}
-
-// finished moves a file that is done. One that was written to since its hash
-// was confirmed was dropped too early: what it holds now, nobody has read.
-func (r *reading) finished() error {
-	changed, err := r.drop.changed(r.ctx, r.file.Hash)
-	if err != nil {
-		return err
-	}
-	if !changed {
-		return r.leave(r.ctx, r.session, r.drop, r.file, doneDir, r.log)
-	}
-	r.failedFile(r.file, "changed_late", "the file was written to after it had been read: what was added is not read; drop that as a file of its own, under a temporary name that is changed at the end")
-	return r.leave(r.ctx, r.session, r.drop, r.file, failedDir, r.log)
 }
 
 func (r *reading) fail(code, reason string) (ended bool, err error) {
@@ -176,6 +166,7 @@ func (s *Source) move(d *drop, folder string, log *zap.Logger) error {
 	target, err := d.moveTo(folder)
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // it was taken away or replaced: nothing is left to move
+		log.Info("the file is not there any more: it was taken away, or another one took its name")
 		return nil
 	case err != nil:
 		return fmt.Errorf("move it to %s: %w", folder, err)
@@ -184,9 +175,9 @@ func (s *Source) move(d *drop, folder string, log *zap.Logger) error {
 	return nil
 }
 
-// run reads to the end of the file. While one chunk is committed, the next one is
-// prepared and the messages of the one before leave; there are never more than
-// three. The preparing goroutine has ended when run returns.
+// run reads to the end of the file. While one chunk is committed, the rows of the next
+// one go in, the one after is prepared and the messages of the one before leave; there
+// are never more than four. All their goroutines have ended when run returns.
 func (r *reading) run() error {
 	ctx, stop := context.WithCancel(r.ctx)
 	chunks, failed := make(chan chunk), make(chan error, 1)
@@ -197,12 +188,15 @@ func (r *reading) run() error {
 	var err error
 	for c := range chunks {
 		if err == nil {
-			if err = r.flush(c); err != nil {
+			if err = r.begin(c); err != nil {
 				stop() // and what is under way is taken and dropped
 			}
 		}
 	}
 	stop()
+	if settled := r.settle(); err == nil {
+		err = settled
+	}
 	if prepared := <-failed; err == nil {
 		err = prepared
 	}
@@ -269,6 +263,9 @@ func (r *reading) openRows(ctx context.Context) error {
 	if mark != (rows.Mark{}) { // a file that is begun has none
 		from = &mark
 	}
+	if err := r.makeSpool(); err != nil {
+		return err
+	}
 	whole := &untilDone{ctx: ctx, r: io.NewSectionReader(r.drop.file, 0, 1<<62)}
 	r.bytes = io.TeeReader(whole, io.MultiWriter(r.digest, counter{&r.passed}))
 	var err error
@@ -292,22 +289,6 @@ func (r *reading) finish() error {
 		return errChanged
 	}
 	return nil
-}
-
-// flush commits a chunk, unless the file is another one by now.
-func (r *reading) flush(c chunk) error {
-	changed, err := r.drop.changed(r.ctx, r.file.Hash)
-	if err != nil {
-		return err
-	}
-	if changed {
-		return errChanged
-	}
-	if len(c.items) == 0 {
-		return nil
-	}
-	r.file.BytesDone = c.offset
-	return r.commit(c.items)
 }
 
 // next gives the next row as a record to be, whatever is wrong with it.

@@ -28,9 +28,12 @@ const (
 	maxDeliveries = 20
 	// maxPosted bounds a report that is posted; what is left out is said in it.
 	maxPosted = 4 << 20
-	// reportTimeout bounds the delivery of one report, and reportLease is how long it is ours.
+	// reportTimeout bounds the delivery of one report that is posted, writeTimeout that of one to a
+	// directory, which has millions of rows with a file that is wrong from end to end; reportLease
+	// is how long it is ours.
 	reportTimeout = 30 * time.Second
-	reportLease   = 2 * time.Minute
+	writeTimeout  = 5 * time.Minute
+	reportLease   = 10 * time.Minute
 	// The waits between two tries double from firstReportWait to maxReportWait. They never end:
 	// a report is owed.
 	firstReportWait = 10 * time.Second
@@ -88,7 +91,11 @@ func (s *Source) deliver(ctx context.Context) {
 
 func (s *Source) deliverOne(ctx context.Context, turn ledger.ReportTurn) bool {
 	log := s.Log.With(zap.Int64("file_id", turn.File), zap.Int("try", turn.Try))
-	send, cancel := context.WithTimeout(ctx, reportTimeout)
+	longest := reportTimeout
+	if s.sink.folder != "" {
+		longest = writeTimeout
+	}
+	send, cancel := context.WithTimeout(ctx, longest)
 	err := s.sendReport(send, turn.File)
 	cancel()
 	if ctx.Err() != nil {
@@ -98,7 +105,7 @@ func (s *Source) deliverOne(ctx context.Context, turn ledger.ReportTurn) bool {
 	if err != nil {
 		failure, wait = err.Error(), min(firstReportWait<<min(turn.Try-1, 10), maxReportWait)
 		log.Warn("a report could not be delivered; it is tried again", zap.Duration("wait", wait), zap.Error(err))
-		if turn.Try == 1 {
+		if !turn.Failed {
 			f := fault.Of(err)
 			s.Alert(telemetry.Problem{Kind: telemetry.KindPart, Integration: s.integration, Class: f.Class, Code: "report_undelivered", Where: s.source,
 				Message: "the report on a file could not be delivered and is tried again, at last every hour: " + failure, Repair: "waybill file show " + strconv.FormatInt(turn.File, 10)})
@@ -140,6 +147,15 @@ func reportName(f ledger.FileStory, format string) string {
 	return fmt.Sprintf("%s-%d.report.%s", strings.TrimSuffix(name, path.Ext(name)), f.ID, format)
 }
 
+// reportKey is the same for every try, and another one for each time that the file ended.
+func reportKey(f ledger.FileStory) string {
+	key := "report-" + f.TrackingID + "-" + f.State
+	if f.EndedAt != nil {
+		key += "-" + strconv.FormatInt(f.EndedAt.UnixMicro(), 36)
+	}
+	return key
+}
+
 func (k *sink) write(name string, write func(io.Writer) error) error {
 	if err := os.MkdirAll(k.folder, folderMode); err != nil {
 		return fmt.Errorf("make the directory of reports: %w", err)
@@ -157,7 +173,7 @@ func (k *sink) write(name string, write func(io.Writer) error) error {
 func (k *sink) post(ctx context.Context, f ledger.FileStory, body []byte) error {
 	header := http.Header{}
 	header.Set("Content-Type", map[string]string{filereport.CSV: "text/csv; charset=utf-8", filereport.JSON: "application/json"}[k.report.Format])
-	header.Set("Idempotency-Key", "report-"+f.TrackingID+"-"+f.State)
+	header.Set("Idempotency-Key", reportKey(f))
 	if err := k.report.Auth.Apply(header); err != nil {
 		return fault.Wrap(err, fault.Credentials, "secret_unreadable", "the credentials for reports cannot be read: %v", err)
 	}

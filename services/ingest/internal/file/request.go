@@ -2,11 +2,13 @@ package file
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
 
 	"waybill.internal/pkg/catalog"
+	"waybill.internal/pkg/clock"
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/pkg/telemetry"
 )
@@ -57,7 +59,7 @@ func (d *Desk) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	for sleep(ctx, requestPoll) {
+	for clock.Sleep(ctx, requestPoll) == nil {
 		if err := d.ask(ctx); err != nil && ctx.Err() == nil {
 			d.log.Warn("the ledger could not be asked for requests; it is asked again", zap.Error(err))
 		}
@@ -83,7 +85,7 @@ func (d *Desk) ask(ctx context.Context) error {
 	defer cancel()
 	requests, err := d.ledger.TakeRequests(call, session.ID, free, maxRequests)
 	for _, r := range requests {
-		d.sources[r.Integration+"/"+r.Source].requests <- r // there is room: it was empty, and nobody else fills it
+		d.sources[r.Integration+"/"+r.Source].requests <- r // there is room: it was empty, and the source puts back at most the one it carries out
 	}
 	return err
 }
@@ -101,8 +103,16 @@ func (s *Source) answer(ctx context.Context, q ledger.FileRequest) {
 	} else {
 		err = s.lookLong(ctx)
 	}
-	if ctx.Err() != nil {
-		return // whoever goes on takes the request again
+	switch {
+	case ctx.Err() != nil: // paused, or stopped: this source goes on with it, or the next process does
+		select {
+		case s.requests <- q:
+		default: // as many wait already; the next process takes it
+		}
+		return
+	case errors.Is(err, errSessionEnded):
+		log.Warn("the session ended before the request did; it is taken again under the next one", zap.Error(err))
+		return
 	}
 	a := ledger.FileAnswer{Found: s.ended, Waiting: s.waiting}
 	if err != nil {
@@ -119,7 +129,7 @@ func (s *Source) answer(ctx context.Context, q ledger.FileRequest) {
 func (s *Source) lookLong(ctx context.Context) error {
 	for n := 0; ; n++ {
 		pending, err := s.look(ctx)
-		if err != nil || !pending || n == maxFollowUps || !sleep(ctx, s.standing()) {
+		if err != nil || !pending || n == maxFollowUps || clock.Sleep(ctx, s.standing()) != nil {
 			return err
 		}
 		s.asked = n == 0 // a file that failed is tried once

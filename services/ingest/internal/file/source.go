@@ -20,13 +20,15 @@ import (
 	"waybill.internal/services/ingest/internal/accept"
 	"waybill.internal/services/ingest/internal/formats"
 	"waybill.internal/services/ingest/internal/remote"
+	"waybill.internal/services/ingest/internal/timetable"
 )
 
 const (
 	// settle is how long a file must stand unchanged to be complete, and the time
 	// between follow-up looks.
 	settle = time.Second
-	// maxFollowUps bounds the looks between two scheduled ones.
+	// maxFollowUps bounds the looks between two scheduled ones; as many more follow, sweep apart:
+	// a file that was begun when the schedule said so may take an hour to come.
 	maxFollowUps = 60
 	// maxDoze is how long the clock is trusted before it is asked again.
 	maxDoze    = 30 * time.Second
@@ -63,7 +65,7 @@ type Source struct {
 	far         bool // it is no local directory
 	folder      string
 	relative    bool
-	timetable   timetable
+	timetable   timetable.Table
 	sink        *sink                   // of reports; nil: there are none
 	requests    chan ledger.FileRequest // of people, at most maxRequests
 	watch       *watcher                // nil: the directory is not watched
@@ -114,7 +116,7 @@ func New(c Config) ([]*Source, error) {
 
 func newSource(c Config, name string, src *integration.Source) (*Source, error) {
 	s := &Source{Config: c, integration: name, source: src.Name, file: src.File, far: isFar(src.File.From), seen: map[string]*sighting{}, strange: map[string]bool{},
-		requests: make(chan ledger.FileRequest, maxRequests)}
+		requests: make(chan ledger.FileRequest, maxRequests+1)}
 	if s.Spool == "" {
 		s.Spool = filepath.Join(os.TempDir(), "waybill-ingest")
 	}
@@ -127,7 +129,7 @@ func newSource(c Config, name string, src *integration.Source) (*Source, error) 
 	if err != nil {
 		return nil, fmt.Errorf("%s: time zone: %w", s.Name(), err)
 	}
-	s.timetable = timetable{every: src.File.Every, zone: zone}
+	s.timetable = timetable.Table{Every: src.File.Every, Zone: zone}
 	if err := formats.Check(&src.File.Format); err != nil {
 		return nil, fmt.Errorf("%s: its format cannot be read: %w", s.Name(), err)
 	}
@@ -145,16 +147,14 @@ func (s *Source) Name() string { return "file " + s.integration + "/" + s.source
 // Run looks until ctx ends. A chunk that is under way then is still committed;
 // the rest of its file is read by whoever looks next.
 func (s *Source) Run(ctx context.Context) error {
-	if s.far {
-		s.clearSpool()
-	} else if s.file.Arrival {
+	if !s.far && s.file.Arrival {
 		s.watch = newWatcher(s.folder, s.Log)
 		defer s.watch.close()
 	}
 	if s.sink != nil {
 		defer s.sink.close()
 	}
-	s.nominal = s.timetable.wall(s.Ledger.Now())
+	s.nominal = s.timetable.Wall(s.Ledger.Now())
 	for ctx.Err() == nil {
 		s.watch.add(s.Log) // before the look: what comes during it is told
 		s.tellRound(telemetry.RunBegun)
@@ -179,15 +179,15 @@ func (s *Source) Run(ctx context.Context) error {
 // and delivers reports.
 func (s *Source) waitForLook(ctx context.Context, pending bool) bool {
 	now := s.Ledger.Now()
-	at, nominal := s.timetable.next(now, s.nominal)
+	at, nominal := s.timetable.Next(now, s.nominal)
 	scheduled := true
-	if follow := s.standing(); pending && s.followUps < maxFollowUps && (at.IsZero() || at.Sub(now) > follow) {
+	if follow, more := s.followUp(); more && pending && (at.IsZero() || at.Sub(now) > follow) {
 		at, scheduled = now.Add(follow), false
 	}
 	if s.file.Arrival && (at.IsZero() || at.Sub(now) > sweep) {
 		at, scheduled, s.followUps = now.Add(sweep), false, 0
 	}
-	for {
+	for ctx.Err() == nil {
 		s.deliver(ctx)
 		left := at.Sub(s.Ledger.Now())
 		if !at.IsZero() && left <= 0 {
@@ -207,6 +207,9 @@ func (s *Source) waitForLook(ctx context.Context, pending bool) bool {
 			return true
 		}
 	}
+	if ctx.Err() != nil {
+		return false
+	}
 	if scheduled {
 		s.nominal, s.followUps, s.round = nominal, 0, at
 	} else {
@@ -214,6 +217,14 @@ func (s *Source) waitForLook(ctx context.Context, pending bool) bool {
 		s.round = time.Time{}
 	}
 	return true
+}
+
+// followUp is the time to the next look for what was not whole; false: there is none before the scheduled one.
+func (s *Source) followUp() (after time.Duration, more bool) {
+	if s.followUps < maxFollowUps {
+		return s.standing(), true
+	}
+	return max(s.standing(), sweep), s.followUps < 2*maxFollowUps
 }
 
 // tellRound tells how the look goes, if it is one on the schedule.
@@ -246,15 +257,4 @@ func (s *Source) troubled(err error) {
 	}
 	s.Alert(telemetry.Problem{Kind: telemetry.KindPart, Integration: s.integration, Class: f.Class, Code: code, Where: s.source,
 		Message: "files could not be taken and are tried again: " + err.Error(), Repair: "waybill doctor"})
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

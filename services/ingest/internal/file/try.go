@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"waybill.internal/pkg/catalog"
@@ -65,7 +66,7 @@ func Try(ctx context.Context, e catalog.Entry, src *integration.Source, o TryOpt
 	f := src.File
 	if o.Local != "" {
 		trial.Place, trial.Read = filepath.Dir(o.Local), filepath.Base(o.Local)
-		file, err := os.Open(o.Local)
+		file, err := os.OpenFile(o.Local, os.O_RDONLY|syscall.O_NONBLOCK, 0) // not waiting for a pipe's writer
 		if err != nil {
 			return trial, err
 		}
@@ -86,7 +87,7 @@ func Try(ctx context.Context, e catalog.Entry, src *integration.Source, o TryOpt
 		return trial, err
 	}
 	defer root.Close()
-	if err := trial.here(root, f.Match); err != nil || len(trial.Files) == 0 {
+	if err := trial.here(root, f); err != nil || len(trial.Files) == 0 {
 		return trial, err
 	}
 	trial.Read = trial.Files[0].Name
@@ -99,7 +100,7 @@ func Try(ctx context.Context, e catalog.Entry, src *integration.Source, o TryOpt
 	return trial, err
 }
 
-func (t *Trial) here(root *os.Root, match string) error {
+func (t *Trial) here(root *os.Root, f *integration.File) error {
 	dir, err := root.Open(".")
 	if err != nil {
 		return err
@@ -108,7 +109,7 @@ func (t *Trial) here(root *os.Root, match string) error {
 	for seen := 0; ; {
 		entries, err := dir.ReadDir(namesStep)
 		for _, entry := range entries {
-			if matches, bad := path.Match(match, entry.Name()); bad != nil || !matches || unfinished(entry.Name()) || !entry.Type().IsRegular() {
+			if matches, bad := path.Match(f.Match, entry.Name()); bad != nil || !matches || unfinished(entry.Name()) || isMarker(f, entry.Name()) || !entry.Type().IsRegular() {
 				continue
 			}
 			info, gone := entry.Info()
@@ -144,6 +145,7 @@ func (t *Trial) afar(ctx context.Context, e catalog.Entry, src *integration.Sour
 		return err
 	}
 	t.More = more
+	entries = slices.DeleteFunc(entries, func(e remote.Entry) bool { return isMarker(src.File, e.Name) })
 	for _, entry := range entries {
 		t.Files = append(t.Files, TriedFile{entry.Name, entry.Size, entry.ModTime})
 	}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 	"go.uber.org/zap"
+
+	"waybill.internal/pkg/clock"
 )
 
 const (
@@ -99,7 +101,7 @@ func (s *Source) nap(ctx context.Context, d time.Duration) (why reason) {
 		s.pulled = &r
 		return requested
 	case <-s.watch.channel():
-		if !sleep(ctx, calm) {
+		if clock.Sleep(ctx, calm) != nil {
 			return stopped
 		}
 		return changedDir

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"compress/bzip2"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -187,11 +186,11 @@ func Stream(kind Kind, src io.Reader, m *Meter, counted, last bool) (io.ReadClos
 	}
 	switch kind {
 	case Gzip:
-		z, err := gzip.NewReader(in)
+		z, err := newMembers(in)
 		if err != nil {
 			return nil, o.explain(unexpected(err))
 		}
-		o.from, o.close = z, z.Close
+		o.from, o.close = z, z.z.Close
 	case Bzip2:
 		o.from = bzip2.NewReader(in)
 	case Xz:

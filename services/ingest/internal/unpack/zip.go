@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -98,11 +99,11 @@ type Member struct {
 
 // Members gives the files that fit the pattern, in order of their names. A pattern
 // without a slash is one for the last part of the name; the empty one fits all but
-// hidden files (a part begins with a dot, or is __MACOSX).
+// hidden files (a part begins with a dot, or is __MACOSX). Links are no files.
 func (a *Archive) Members(pattern string) ([]Member, error) {
 	var found []Member
 	for _, f := range a.zip.File {
-		if strings.HasSuffix(f.Name, "/") || !fits(pattern, f.Name) {
+		if strings.HasSuffix(f.Name, "/") || f.Mode()&fs.ModeSymlink != 0 || !fits(pattern, f.Name) {
 			continue
 		}
 		if len(found) == maxMembers {

@@ -11,6 +11,7 @@ import (
 	"waybill.internal/pkg/integration"
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/pkg/telemetry"
+	"waybill.internal/services/ingest/internal/timetable"
 )
 
 // What is judged, and when it is told.
@@ -110,12 +111,13 @@ func (a about) due(heard time.Time) (at time.Time, why string) {
 	if a.expect.Within > 0 {
 		return heard.Add(a.expect.Within), "for " + rounded(a.expect.Within)
 	}
-	run := a.expect.Schedule.Next(heard.In(a.zone))
+	table := timetable.Table{Every: a.expect.Schedule, Zone: a.zone}
+	run := table.After(heard)
 	if run.IsZero() {
 		return run, ""
 	}
 	grace := Grace
-	if next := a.expect.Schedule.Next(run); !next.IsZero() {
+	if next := table.After(run); !next.IsZero() {
 		grace = min(grace, next.Sub(run)/2)
 	}
 	return run.Add(grace), fmt.Sprintf("within %s after %s, as its schedule %q says", rounded(grace), run.Format("2006-01-02 15:04 MST"), a.expect.Schedule)

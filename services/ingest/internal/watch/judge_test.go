@@ -104,6 +104,39 @@ func TestSilenceAfterASchedule(t *testing.T) {
 	has(t, told(often, s, 15*time.Minute), "within 5m after 2026-03-10 06:10 UTC")
 }
 
+// TestSilenceWhenClocksChange: 2026-10-25 has 02:30 twice in Berlin, 2026-03-29 has it not at all; each is one run.
+func TestSilenceWhenClocksChange(t *testing.T) {
+	t.Parallel()
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := shop(t, "30 2 * * *")
+	a.zone = berlin
+	instant := func(text string) time.Time {
+		at, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	for _, c := range []struct{ name, heard, quiet, told string }{
+		{"clocks go back, it came after the first", "2026-10-25T00:35:00Z", "2026-10-26T02:29:00Z", "2026-10-26T02:30:00Z"},
+		{"clocks go back, it came an hour later", "2026-10-25T01:10:00Z", "2026-10-26T02:29:00Z", "2026-10-26T02:30:00Z"},
+		{"clocks go back, nothing came", "2026-10-24T12:00:00Z", "2026-10-25T01:29:00Z", "2026-10-25T01:30:00Z"},
+		{"clocks go forward", "2026-03-28T12:00:00Z", "2026-03-29T02:29:00Z", "2026-03-29T02:30:00Z"},
+	} {
+		heard := instant(c.heard)
+		s := &ledger.SourceState{RegisteredAt: heard.Add(-time.Hour), HeardAt: &heard}
+		if got := told(a, s, instant(c.quiet).Sub(start())); got != "" {
+			t.Errorf("%s: at %s it is told: %s", c.name, c.quiet, got)
+		}
+		if got := told(a, s, instant(c.told).Sub(start())); !strings.Contains(got, "nothing came") {
+			t.Errorf("%s: at %s it is not told", c.name, c.told)
+		}
+	}
+}
+
 func TestAPausedSourceIsNotSilent(t *testing.T) {
 	t.Parallel()
 	a, s := shop(t, "1h"), &ledger.SourceState{RegisteredAt: start(), HeardAt: at(0), PausedAt: at(time.Minute)}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"waybill.internal/pkg/clock"
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/services/waybill/internal/console"
 )
@@ -60,7 +61,7 @@ func (c filePullCommand) Run(in *invocation) error {
 	var request int64
 	name := c.Source
 	if c.AllowDeletes > 0 {
-		r, err := b.AllowDeletes(in.ctx, c.AllowDeletes, actor)
+		r, err := c.allow(in, b, actor)
 		if errors.Is(err, ledger.ErrNotAllowed) {
 			return problem(fmt.Errorf("the deletions of file %d cannot be made: %w; waybill file show %d says what became of it", c.AllowDeletes, err, c.AllowDeletes))
 		}
@@ -72,6 +73,21 @@ func (c filePullCommand) Run(in *invocation) error {
 		return err
 	}
 	return in.awaitPull(b, name, request)
+}
+
+// allow refuses what nobody would carry out, before it is allowed.
+func (c filePullCommand) allow(in *invocation, b *book, actor string) (ledger.FileRequest, error) {
+	f, err := b.FileByID(in.ctx, c.AllowDeletes)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return ledger.FileRequest{}, problem(fmt.Errorf("there is no file %d; waybill file list names them", c.AllowDeletes))
+	}
+	if err != nil {
+		return ledger.FileRequest{}, err
+	}
+	if err := b.running(in.ctx, ledger.SourceName{Integration: f.Integration, Source: f.Source}); err != nil {
+		return ledger.FileRequest{}, err
+	}
+	return b.AllowDeletes(in.ctx, c.AllowDeletes, actor)
 }
 
 func (c filePullCommand) ask(in *invocation, b *book, actor string) (int64, error) {
@@ -121,7 +137,7 @@ func (in *invocation) awaitPull(b *book, name string, request int64) error {
 			}
 			progress.Show(line)
 		}
-		if !sleep(in.ctx, pullPoll) {
+		if clock.Sleep(in.ctx, pullPoll) != nil {
 			return context.Cause(in.ctx)
 		}
 	}

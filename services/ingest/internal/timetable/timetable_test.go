@@ -1,4 +1,4 @@
-package file
+package timetable
 
 import (
 	"os"
@@ -11,7 +11,7 @@ import (
 )
 
 // scheduled reads a schedule as an integration file says it.
-func scheduled(t *testing.T, cron, zone string) timetable {
+func scheduled(t *testing.T, cron, zone string) Table {
 	t.Helper()
 	text := "integration: clock\nsources:\n  - file: {from: drop, every: \"" + cron + "\", timezone: " + zone + ", format: {csv: {}}}\nrecord: {}\nprocess: {}\n"
 	path := filepath.Join(t.TempDir(), "clock.yaml")
@@ -26,7 +26,7 @@ func scheduled(t *testing.T, cron, zone string) timetable {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return timetable{every: in.Sources[0].File.Every, zone: location}
+	return Table{Every: in.Sources[0].File.Every, Zone: location}
 }
 
 // TestTimetable follows schedules over the two days on which Berlin's clocks
@@ -52,10 +52,10 @@ func TestTimetable(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			last := table.wall(now)
+			last := table.Wall(now)
 			var got []string
 			for range c.want {
-				at, nominal := table.next(now, last)
+				at, nominal := table.Next(now, last)
 				if at.IsZero() {
 					got = append(got, "never")
 					break
@@ -70,5 +70,31 @@ func TestTimetable(t *testing.T) {
 				t.Errorf("runs %v, want %v", got, c.want)
 			}
 		})
+	}
+}
+
+// TestAfter: whoever remembers no run before finds each of them once.
+func TestAfter(t *testing.T) {
+	t.Parallel()
+	const half = "30 2 * * *"
+	for _, c := range []struct{ name, cron, after, want string }{
+		{"usual", half, "2026-03-10T01:29:59Z", "2026-03-10T01:30:00Z"},
+		{"at the run itself", half, "2026-03-10T01:30:00Z", "2026-03-11T01:30:00Z"},
+		{"a time that is jumped over", half, "2026-03-28T12:00:00Z", "2026-03-29T01:30:00Z"},
+		{"the day after it", half, "2026-03-29T01:30:00Z", "2026-03-30T00:30:00Z"},
+		{"the first of two", half, "2026-10-25T00:00:00Z", "2026-10-25T00:30:00Z"},
+		{"between the two, before the hour", half, "2026-10-25T00:40:00Z", "2026-10-26T01:30:00Z"},
+		{"between the two, after it", half, "2026-10-25T01:10:00Z", "2026-10-26T01:30:00Z"},
+		{"after both", half, "2026-10-25T01:40:00Z", "2026-10-26T01:30:00Z"},
+		{"hourly, back", "30 * * * *", "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"},
+		{"never", "0 0 30 2 *", "2026-10-25T00:30:00Z", "0001-01-01T00:00:00Z"},
+	} {
+		at, err := time.Parse(time.RFC3339, c.after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := scheduled(t, c.cron, "Europe/Berlin").After(at).UTC().Format(time.RFC3339); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
 	}
 }
