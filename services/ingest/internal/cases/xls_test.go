@@ -6,17 +6,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"waybill.internal/pkg/testmaterial"
 )
 
 // TestXLSDifferences: an expectation of an old spreadsheet that is not met is told,
 // whatever part of it is wrong.
 func TestXLSDifferences(t *testing.T) {
 	t.Parallel()
-	dir := os.Getenv("WAYBILL_CASES")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "..", "..", "shared", "cases")
-	}
-	content, err := os.ReadFile(filepath.Join(dir, "xls", "poi", "TwoSheetsOneHidden.xls"))
+	content, err := os.ReadFile(filepath.Join(testmaterial.Folder(t), "xls", "poi", "TwoSheetsOneHidden.xls"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,5 +40,20 @@ func TestXLSDifferences(t *testing.T) {
 	}
 	if got := run(`{"sheets": {}, "calamine_error": "x", "xlrd_error": "y"}`); len(got) != 1 {
 		t.Errorf("a file that nobody else reads: %q", got)
+	}
+}
+
+// TestRefusedAtASheet: a spreadsheet that nobody else reads may be refused at its
+// sheet, too.
+func TestRefusedAtASheet(t *testing.T) {
+	t.Parallel()
+	run := func(sheet string) []string {
+		return xlsxFile(Case{content: sheetOf(t, sheet, nil), Expect: json.RawMessage(`{"sheets": {}, "calamine_error": "x", "openpyxl_error": "y"}`), notes: new([]string), checks: new(int)})
+	}
+	if got := run(`<sheetData><row r="0"/></sheetData>`); len(got) > 0 {
+		t.Errorf("refused, but told: %q", got)
+	}
+	if got := run(`<sheetData/>`); len(got) != 1 {
+		t.Errorf("read, but not told: %q", got)
 	}
 }

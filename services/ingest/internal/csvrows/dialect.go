@@ -45,7 +45,7 @@ func dialectOf(f *integration.CSV) dialect {
 
 // settle decides from the start of the file what the integration leaves open.
 func (d *dialect) settle(f *integration.CSV, s *lines.Start) charset.Text {
-	if len(d.end) == 0 && s.OldMac() {
+	if len(d.end) == 0 && d.endWithCR(s.Prefix) {
 		d.end = []byte{'\r'}
 	}
 	if f.Delimiter == auto {
@@ -55,6 +55,26 @@ func (d *dialect) settle(f *integration.CSV, s *lines.Start) charset.Text {
 		return s.Text
 	}
 	return s.Text.Whole()
+}
+
+// endWithCR says that rows end with CR alone: outside of quotation marks there is
+// one, and no LF. A prefix that ends with a CR may go on with LF.
+func (d *dialect) endWithCR(prefix []byte) bool {
+	found, quoted := false, false
+	for i := 0; i < len(prefix); i++ {
+		switch rest := prefix[i:]; {
+		case at(rest, d.escape):
+			i += len(d.escape)
+		case at(rest, d.quote):
+			quoted = !quoted
+		case quoted:
+		case rest[0] == '\n':
+			return false
+		case rest[0] == '\r' && len(rest) > 1:
+			found = true
+		}
+	}
+	return found
 }
 
 // separator is the byte that ends a physical line.

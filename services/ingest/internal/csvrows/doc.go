@@ -8,10 +8,10 @@
 // A row is numbered from 1; broken rows count, the header and blank rows do not.
 // A row is blank when each of its cells is empty or white space. Rows end with LF
 // or CR LF, the last one may lack its end; a file whose first 64 KiB hold a CR and
-// no LF is one of an old Mac, its rows end with CR. With row_end only that ends a
-// row, and line ends right after it are passed over. Cells are given as they stand,
-// blanks, leading zeros and line ends inside quotation marks included. A row is an
-// object of texts, in the order of the file.
+// no LF outside of quotation marks is one of an old Mac, its rows end with CR. With
+// row_end only that ends a row, and line ends right after it are passed over. Cells
+// are given as they stand, blanks, leading zeros and line ends inside quotation
+// marks included. A row is an object of texts, in the order of the file.
 //
 // # Quotation marks
 //

@@ -254,6 +254,8 @@ func TestOlderVersions(t *testing.T) {
 	check(t, story(group.b, integration.Sheet{Sheet: "A"}), `1@1 {"c1":"inner"}`)
 	five := contain("Book", workbook(0x0500, (&biff{}).put(0x0042, 10000), sheetOf("S", (&biff{}).put(0x0204, 0, 0, 0, 2, "\x8a!").put(0x00D6, 0, 1, 0, 2, "ri", byte(0)))))
 	check(t, story(five, integration.Sheet{}), `1@1 {"c1":"ä!","c2":"ri"}`)
+	mac := contain("Book", workbook(0x0500, (&biff{}).put(0x0042, 10029), sheetOf("S", (&biff{}).put(0x0204, 0, 0, 0, 4, "\xb8\x97d\xff"))))
+	check(t, story(mac, integration.Sheet{}), `1@1 {"c1":"łódˇ"}`)
 	unknown := contain("Book", workbook(0x0500, (&biff{}).put(0x0042, 864), sheetOf("S", (&biff{}).put(0x0204, 0, 0, 0, 1, "A").put(0x0204, 1, 0, 0, 1, "\xE1"))))
 	check(t, story(unknown, integration.Sheet{}), "1@1 {\"c1\":\"A\"}\nfile: unknown_charset: the texts are in code page 864, which is not read; save the file as Excel 97-2003 Workbook")
 }

@@ -73,6 +73,9 @@ func (b *book) appendBytes(to, text []byte) ([]byte, error) {
 	if ascii {
 		return append(to, text...), nil
 	}
+	if letters := macLetters(b.Codepage); letters != "" {
+		return appendMac(to, text, letters), nil
+	}
 	charset := decoder(b.Codepage)
 	if charset == nil {
 		return nil, &rows.FileError{Code: rows.UnknownCharset, Message: fmt.Sprintf("the texts are in code page %d, which is not read; save the file as Excel 97-2003 Workbook", b.Codepage)}

@@ -59,10 +59,7 @@ func openArchive(src io.ReaderAt, size int64) (*archive, error) {
 	guarded.open = true
 	a := &archive{src: guarded, parts: make(map[string]*zip.File, len(z.File))}
 	for _, f := range z.File {
-		name := partName("", f.Name)
-		if _, twice := a.parts[name]; !twice {
-			a.parts[name] = f
-		}
+		a.parts[partName("", f.Name)] = f // of two by one name the last, as other readers do
 	}
 	return a, nil
 }

@@ -7,7 +7,7 @@ import (
 
 const (
 	maxDigits   = 350 // of a number as JSON
-	maxExponent = 308
+	maxExponent = 330 // also of the smallest binary fractions, which have 5e-324
 )
 
 // number appends a number as JSON without an exponent; false if raw is none.

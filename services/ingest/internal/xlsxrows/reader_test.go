@@ -78,6 +78,7 @@ func TestCells(t *testing.T) {
 		{"nothing behind the point", `<c><v>5.</v></c>`, `5`},
 		{"zero", `<c><v>-0.0E+3</v></c>`, `0`},
 		{"largest", `<c><v>1.7976931348623157E+308</v></c>`, `17976931348623157` + strings.Repeat("0", 292)},
+		{"smallest", `<c><v>-5E-324</v></c>`, `-0.` + strings.Repeat("0", 323) + `5`},
 		{"blanks around", "<c><v> 7 \n</v></c>", `7`},
 		{"formula", `<c><f>SUM(A1:A2)</f><v>3</v></c>`, `3`},
 		{"formula with text", `<c t="str"><f>A1</f><v> x </v></c>`, `" x "`},
@@ -212,6 +213,32 @@ func TestSheets(t *testing.T) {
 	book, err := xlsxrows.Inspect(bytes.NewReader(w.bytes(t)), int64(len(w.bytes(t))))
 	if err != nil || len(book.Sheets) != 4 || !book.Sheets[0].Hidden || book.Sheets[1].Hidden {
 		t.Errorf("got %+v (%v)", book, err)
+	}
+}
+
+// A chart and a module, which has no part, stand among the sheets and are none.
+func TestOtherPagesAreNoSheets(t *testing.T) {
+	t.Parallel()
+	w := one(cells(`<c><v>1</v></c>`))
+	w.without = "xl/workbook.xml"
+	w.more = []part{{"xl/Workbook.xml", `<workbook xmlns="` + spreadsheetNS + `" xmlns:r="` + relationsNS + `"><sheets><sheet name="Module" sheetId="1" r:id=""/><sheet name="Chart" sheetId="2" r:id="c"/><sheet name="Data" sheetId="3" r:id="s0"/></sheets></workbook>`},
+		{"xl/_rels/Workbook.xml.rels", `<Relationships><Relationship Id="c" Type="` + relationsNS + `/chartsheet" Target="chart.xml"/><Relationship Id="s0" Type="` + relationsNS + `/worksheet" Target="worksheets/part1.xml"/></Relationships>`}}
+	book, err := xlsxrows.Inspect(bytes.NewReader(w.bytes(t)), int64(len(w.bytes(t))))
+	if err != nil || len(book.Sheets) != 1 || !reflect.DeepEqual(book.Others, []string{"Module", "Chart"}) {
+		t.Fatalf("got %+v (%v)", book, err)
+	}
+	if got, err := read(t, w.bytes(t), integration.Sheet{}, maxRow, nil); err != nil || !reflect.DeepEqual(got, []string{`1@1 {"c1":1}`}) {
+		t.Errorf("got %q (%v)", got, err)
+	}
+}
+
+// Of two parts by one name the last counts, as in the archive's directory of others.
+func TestTwoPartsByOneName(t *testing.T) {
+	t.Parallel()
+	w := one(cells(`<c><v>1</v></c>`))
+	w.more = []part{{"xl/worksheets/part1.xml", `<worksheet xmlns="` + spreadsheetNS + `"><sheetData>` + cells(`<c><v>2</v></c>`) + `</sheetData></worksheet>`}}
+	if got, err := read(t, w.bytes(t), integration.Sheet{}, maxRow, nil); err != nil || !reflect.DeepEqual(got, []string{`1@1 {"c1":2}`}) {
+		t.Errorf("got %q (%v)", got, err)
 	}
 }
 

@@ -21,6 +21,7 @@ const (
 type Book struct {
 	Date1904 bool // days are counted from 1904
 	Sheets   []SheetInfo
+	Others   []string // charts, dialogues, pages of macros and modules: no worksheets
 
 	archive *archive
 	styles  string
@@ -124,12 +125,14 @@ func (b *Book) read(name string, targets []target) error {
 		case t.Name.Local == "workbookPr" && depth == 2:
 			b.Date1904 = isTrue(attribute(t, "date1904"))
 		case t.Name.Local == "sheet" && depth == 3:
-			to, known := byID[relation(t)]
-			if known && !strings.HasSuffix(to.kind, "/worksheet") {
-				return nil // a chart, a dialogue or a page of macros
-			}
-			if len(b.Sheets) == maxSheets {
+			if len(b.Sheets)+len(b.Others) == maxSheets {
 				return wrong(rows.TooLarge, "there are more than %d sheets", maxSheets)
+			}
+			id := relation(t)
+			to, known := byID[id]
+			if known && !strings.HasSuffix(to.kind, "/worksheet") || id == "" { // a module has no part
+				b.Others = append(b.Others, attribute(t, "name"))
+				return nil
 			}
 			state := attribute(t, "state")
 			b.Sheets = append(b.Sheets, SheetInfo{Name: attribute(t, "name"), Hidden: state != "" && state != "visible", part: to.part})

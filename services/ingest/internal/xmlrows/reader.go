@@ -13,7 +13,8 @@ import (
 const (
 	maxNodes   = 100_000  // elements and attributes of a record
 	maxSkipped = 16 << 20 // bytes beyond its limit after which a record ends the file
-	maxKeys    = 4096     // names of attributes kept
+	maxKeys    = 4096     // names of attributes kept,
+	keyBytes   = 1 << 20  // and so many bytes of them
 )
 
 // Reader reads the records of one file. It holds no goroutine and does not close
@@ -25,6 +26,7 @@ type Reader struct {
 	way      int // steps from the root that the open elements fit
 	prefixes map[string]string
 	keys     map[xmlscan.Name]string
+	keyed    int // bytes of keys
 	maxRow   int
 
 	root    xmlscan.Name
@@ -220,8 +222,9 @@ func (r *Reader) key(name xmlscan.Name) string {
 	if known {
 		return key
 	}
-	if len(r.keys) >= maxKeys {
+	if r.keyed += len(name.Local); len(r.keys) >= maxKeys || r.keyed > keyBytes {
 		clear(r.keys)
+		r.keyed = len(name.Local)
 	}
 	key = "@" + name.Local
 	if prefix := r.prefixes[name.Space]; prefix != "" && name.Space != "" {

@@ -4,7 +4,8 @@
 // is auto (or nothing), text that is valid UTF-8 is UTF-8 and all other is
 // windows-1252. This is decided on the first 64 KiB of a file; bytes later on that
 // do not fit make their row a broken row, never another text. ISO-8859-1 is read as
-// windows-1252, as browsers do.
+// windows-1252, as browsers do, and five bytes that windows-1252 has no letter for as
+// the control characters that they are there.
 package charset
 
 import (
@@ -26,11 +27,11 @@ import (
 
 // Text says how the bytes of one file become UTF-8.
 type Text struct {
-	Name    string            // of the charset, in lower case
-	BOM     int               // bytes of the byte order mark
-	rows    *charmap.Charmap  // decode each row; nil: rows are UTF-8 once the stream is
-	stream  encoding.Encoding // decode the stream before it is cut; nil: cut the raw bytes
-	checked bool              // U+FFFD in a row stands for bytes that did not decode
+	Name    string                       // of the charset, in lower case
+	BOM     int                          // bytes of the byte order mark
+	rows    *Single                      // decode each row; nil: rows are UTF-8 once the stream is
+	stream  func() transform.Transformer // decode the stream before it is cut; nil: cut the raw bytes
+	checked bool                         // U+FFFD in a row stands for bytes that did not decode
 }
 
 // Decide looks at the first bytes of a file, which are all of it if whole.
@@ -54,12 +55,12 @@ func Decide(prefix []byte, whole bool, set string) (Text, error) {
 	case validUTF8(prefix, whole):
 		return Text{Name: "utf-8"}, nil
 	default:
-		return Text{Name: "windows-1252", rows: charmap.Windows1252, checked: true}, nil
+		return Text{Name: "windows-1252", rows: tableOf(charmap.Windows1252, false), checked: true}, nil
 	}
 }
 
 func streamed(name string, bom int, enc encoding.Encoding) Text {
-	return Text{Name: name, BOM: bom, stream: enc, checked: true}
+	return Text{Name: name, BOM: bom, stream: func() transform.Transformer { return enc.NewDecoder() }, checked: true}
 }
 
 func named(set string) (Text, error) {
@@ -70,8 +71,12 @@ func named(set string) (Text, error) {
 	if name == "utf-8" {
 		return Text{Name: name}, nil
 	}
-	if m, ok := enc.(*charmap.Charmap); ok {
-		return Text{Name: name, rows: m, checked: true}, nil
+	if table, ok := SingleOf(set); ok {
+		text := Text{Name: name, rows: table, checked: true}
+		if !table.ascii() { // EBCDIC has its own line ends and delimiters
+			text = text.Whole()
+		}
+		return text, nil
 	}
 	// Other charsets use the bytes of delimiters inside characters, so the stream is
 	// decoded before it is cut.
@@ -106,7 +111,8 @@ func (t Text) Whole() Text {
 	if t.rows == nil {
 		return t
 	}
-	return streamed(t.Name, t.BOM, t.rows)
+	table := t.rows
+	return Text{Name: t.Name, BOM: t.BOM, stream: func() transform.Transformer { return decoder{table: table} }, checked: true}
 }
 
 // Placed says whether a byte of the cut stream is a byte of the file.
@@ -117,7 +123,7 @@ func (t Text) Reader(src io.Reader) io.Reader {
 	if t.stream == nil {
 		return src
 	}
-	return transform.NewReader(src, t.stream.NewDecoder())
+	return transform.NewReader(src, t.stream())
 }
 
 // Decode gives a row as UTF-8, or false when its bytes do not fit. The result is
@@ -140,7 +146,7 @@ func (t Text) Decode(raw, scratch []byte) ([]byte, bool) {
 	for _, b := range raw {
 		r := rune(b)
 		if b >= utf8.RuneSelf {
-			r = t.rows.DecodeByte(b)
+			r = t.rows[b]
 		}
 		if r == utf8.RuneError {
 			return scratch, false

@@ -10,10 +10,9 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
-	"golang.org/x/text/encoding/charmap"
-
 	"waybill.internal/pkg/integration"
 	"waybill.internal/services/ingest/internal/rows"
+	"waybill.internal/services/ingest/internal/rows/charset"
 )
 
 const (
@@ -61,8 +60,8 @@ func decode(src io.Reader) (decoded, error) {
 	if canonical == "utf-8" {
 		return decoded{src: b, encoding: name}, nil
 	}
-	if single, ok := enc.(*charmap.Charmap); ok && strings.HasPrefix(canonical, "iso-8859-") {
-		return decoded{src: newByteReader(b, single), encoding: name, strict: true}, nil
+	if table, ok := charset.SingleOf(name); ok {
+		return decoded{src: &byteReader{src: b, table: table}, encoding: name, strict: true}, nil
 	}
 	return decoded{src: enc.NewDecoder().Reader(b), encoding: name, strict: canonical != "gb18030"}, nil
 }
@@ -92,26 +91,14 @@ func declaredEncoding(prefix []byte) string {
 	return string(m[1])
 }
 
-// byteReader decodes one byte a character. The tables of x/text leave out the
-// control characters from 0x80 to 0x9f, which the parts of ISO 8859 have.
+// byteReader decodes one byte a character.
 type byteReader struct {
 	src   io.Reader
-	table [256]rune
+	table *charset.Single
 	in    [chunkBytes / utf8.UTFMax]byte
 	buf   [chunkBytes]byte
 	out   []byte
 	err   error
-}
-
-func newByteReader(src io.Reader, single *charmap.Charmap) *byteReader {
-	d := &byteReader{src: src}
-	for i := range d.table {
-		d.table[i] = single.DecodeByte(byte(i))
-		if d.table[i] == utf8.RuneError && i >= 0x80 && i <= 0x9f {
-			d.table[i] = rune(i)
-		}
-	}
-	return d
 }
 
 func (d *byteReader) Read(p []byte) (int, error) {

@@ -257,7 +257,7 @@ func (s *Scanner) attributeType(element string) error {
 	}
 	d.value, d.hasValue = append([]byte(nil), s.values...), true
 	if d.tokenized {
-		d.value = bytes.Join(bytes.Fields(d.value), []byte{' '})
+		d.value = words(d.value)
 	}
 	return s.declare(element, d)
 }

@@ -30,7 +30,8 @@
 //
 // A byte order mark decides, else UTF-16 is seen by its zero bytes, else the
 // declared encoding by its name on the web, else it is UTF-8. ISO-8859-1 is read as
-// windows-1252, as browsers do; a declared UTF-16 over bytes that are none is UTF-8,
+// windows-1252, as browsers do, the five bytes that this has no letter for as control
+// characters; a declared UTF-16 over bytes that are none is UTF-8,
 // which is what programs that write such files mean. Bytes that are no text of the
 // encoding are refused, never replaced.
 package xmlscan

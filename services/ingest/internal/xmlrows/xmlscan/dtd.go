@@ -34,10 +34,15 @@ func (d *dtd) tokenized(element, attribute string) bool {
 // addDefaults appends the attributes that the element lacks.
 func (s *Scanner) addDefaults(element *qname) error {
 	for _, d := range s.dtd.attributes[element.raw] {
-		if err := s.expand(len(d.value), "a default attribute of the DTD"); err != nil {
+		cost := 0
+		missing := d.hasValue && !s.hasAttr(d.name.raw) && len(s.attrs) < maxAttrs
+		if missing {
+			cost = len(d.name.raw) + len(d.value) + attrCost
+		}
+		if err := s.expand(cost, "a default attribute of the DTD"); err != nil {
 			return err
 		}
-		if !d.hasValue || s.hasAttr(d.name.raw) || len(s.attrs) >= maxAttrs {
+		if !missing {
 			continue
 		}
 		from := len(s.values)
@@ -45,6 +50,18 @@ func (s *Scanner) addDefaults(element *qname) error {
 		s.attrs = append(s.attrs, rawAttr{name: d.name, from: from, to: len(s.values)})
 	}
 	return nil
+}
+
+// words leaves one space between the words of a value, which it changes. Tabs and
+// line ends are only there by number and are no blanks.
+func words(value []byte) []byte {
+	out := value[:0]
+	for _, b := range value {
+		if b != ' ' || len(out) > 0 && out[len(out)-1] != ' ' {
+			out = append(out, b)
+		}
+	}
+	return bytes.TrimSuffix(out, []byte{' '})
 }
 
 func (s *Scanner) hasAttr(raw string) bool {

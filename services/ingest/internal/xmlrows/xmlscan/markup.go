@@ -173,7 +173,7 @@ func (s *Scanner) startTag() (Token, error) {
 	if len(s.open) >= s.opts.MaxDepth {
 		return Token{}, s.failed(rows.TooDeep, "elements stand more than %d deep inside each other", s.opts.MaxDepth)
 	}
-	s.attrs, s.values = s.attrs[:0], s.values[:0]
+	s.attrs, s.values, s.attrNames = s.attrs[:0], s.values[:0], 0
 	empty, err := s.attributes(q)
 	if err != nil {
 		return Token{}, err
@@ -234,6 +234,9 @@ func (s *Scanner) attribute(of *qname) error {
 	if len(s.attrs) >= maxAttrs {
 		return s.failed(rows.TooLarge, "the element %s has more than %d attributes", show(of.raw), maxAttrs)
 	}
+	if s.attrNames += len(q.raw); s.attrNames > maxAttrBytes {
+		return s.failed(rows.TooLarge, "the names of the attributes of %s are longer than %d bytes", show(of.raw), maxAttrBytes)
+	}
 	if err := s.equals(q.raw); err != nil {
 		return err
 	}
@@ -242,7 +245,7 @@ func (s *Scanner) attribute(of *qname) error {
 		return err
 	}
 	if s.dtd.tokenized(of.raw, q.raw) {
-		s.values = append(s.values[:from], bytes.Join(bytes.Fields(s.values[from:]), []byte{' '})...)
+		s.values = s.values[:from+len(words(s.values[from:]))]
 	}
 	s.attrs = append(s.attrs, rawAttr{name: q, from: from, to: len(s.values)})
 	return nil

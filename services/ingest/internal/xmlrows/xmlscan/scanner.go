@@ -13,9 +13,9 @@ import (
 const (
 	bufferBytes   = 64 << 10
 	maxEmptyReads = 100
-	maxName       = 1000      // bytes of a name
+	maxName       = 50_000    // bytes of a name, as in libxml2; must fit the buffer
 	maxAttrs      = 1000      // attributes of an element
-	maxAttrBytes  = 1 << 20   // of all values of an element
+	maxAttrBytes  = 1 << 20   // of all names and values of an element
 	maxBindings   = 1000      // namespaces declared around a place
 	maxPassed     = 16 << 20  // bytes of one comment or processing instruction
 	maxDTD        = 1 << 20   // bytes of a DTD
@@ -23,7 +23,9 @@ const (
 	maxNested     = 32        // entities inside each other
 	freeExpansion = 1 << 20   // bytes that entities may always expand to,
 	maxExpansion  = 16        // and so many times the bytes read
-	maxInterned   = 4096      // names kept
+	maxInterned   = 4096      // names kept,
+	internedBytes = 1 << 20   // and so many bytes of them
+	attrCost      = 20        // bytes that a default attribute takes beside its name and value
 	maxRaw        = 4 << 10   // bytes of an element kept to show
 	maxLiteral    = 256 << 10 // bytes of a literal in a DTD
 )
@@ -73,22 +75,24 @@ type Scanner struct {
 	in       *input   // what is being read: the file or an entity
 	stack    []*input // what it interrupts, the file first
 
-	names    map[string]*qname
-	open     []element
-	bindings []binding
-	attrs    []rawAttr
-	out      []Attr
-	values   []byte
-	text     []byte // a normalised piece of text
-	held     bool   // Raw goes on
-	pending  bool   // the End of an element without content is due
-	cdata    bool
-	began    bool // the prolog's first bytes are done
-	root     bool // the root has begun
-	doctype  bool
-	inDTD    bool
-	tail     [2]byte // the last raw bytes of the text at hand
-	cr       bool    // a carriage return ended the piece before
+	names     map[string]*qname
+	named     int // bytes of names
+	open      []element
+	bindings  []binding
+	attrs     []rawAttr
+	attrNames int // bytes of their names
+	out       []Attr
+	values    []byte
+	text      []byte // a normalised piece of text
+	held      bool   // Raw goes on
+	pending   bool   // the End of an element without content is due
+	cdata     bool
+	began     bool // the prolog's first bytes are done
+	root      bool // the root has begun
+	doctype   bool
+	inDTD     bool
+	tail      [2]byte // the last raw bytes of the text at hand
+	cr        bool    // a carriage return ended the piece before
 
 	dtd      dtd
 	expanded int64
@@ -417,8 +421,9 @@ func (s *Scanner) intern(raw []byte, what string) (*qname, error) {
 	if !validName(raw) {
 		return nil, s.malformed("%s is no name of %s", show(string(raw)), what)
 	}
-	if len(s.names) >= maxInterned {
+	if s.named += len(raw); len(s.names) >= maxInterned || s.named > internedBytes {
 		clear(s.names)
+		s.named = len(raw)
 	}
 	q := &qname{raw: string(raw)}
 	q.local = q.raw

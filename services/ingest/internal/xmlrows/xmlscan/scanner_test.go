@@ -54,6 +54,7 @@ func transcript(src io.Reader) (string, error) {
 
 func TestWellFormed(t *testing.T) {
 	t.Parallel()
+	long := strings.Repeat("n", 50_000)
 	for _, c := range []struct{ name, in, want string }{
 		{"empty element", `<a/>`, `<a></a>`},
 		{"declaration", `<?xml version="1.0" standalone='no' ?><a/>`, `<a></a>`},
@@ -80,6 +81,8 @@ func TestWellFormed(t *testing.T) {
 		{"default attribute", `<!DOCTYPE a [<!ATTLIST a k CDATA "d" l NMTOKENS #FIXED " p  q " m (x|1) #IMPLIED>]><a/>`, `<a k="d" l="p q"></a>`},
 		{"default namespace", `<!DOCTYPE a [<!ATTLIST a xmlns CDATA #FIXED "u">]><a k="1"/>`, `<{u}a k="1"></{u}a>`},
 		{"tokens of an attribute", `<!DOCTYPE a [<!ATTLIST a k NMTOKENS #IMPLIED>]><a k=" p  q "/>`, `<a k="p q"></a>`},
+		{"tokens with tabs by number", `<!DOCTYPE a [<!ATTLIST a k NMTOKENS #IMPLIED>]><a k=" p&#9;&#x20; q&#10; "/>`, `<a k="p\t q\n"></a>`},
+		{"a long name", "<" + long + "/>", "<" + long + "></" + long + ">"},
 		{"content models", `<!DOCTYPE a [<!ELEMENT a ((b|c)+,(d?,e)*)><!ELEMENT b EMPTY><!ELEMENT c ANY><!ELEMENT d (#PCDATA | x)*><!NOTATION n PUBLIC "x">]><a/>`, `<a></a>`},
 		{"brackets in text", `<a>]] > ]></a>`, `<a>]] > ]></a>`},
 	} {
@@ -154,7 +157,9 @@ func TestRefused(t *testing.T) {
 		{"half of UTF-16", "\xff\xfe<\x00a\x00/\x00>\x00 ", rows.InvalidBytes, "UTF-16"},
 		{"lone surrogate", "\xfe\xff\x00<\x00a\x00>\xd8\x00\x00<", rows.InvalidBytes, "UTF-16"},
 		{"too deep", nested, rows.TooDeep, "16 deep"},
-		{"long name", "<" + strings.Repeat("a", 1001) + "/>", rows.TooLarge, "1000 bytes"},
+		{"long name", "<" + strings.Repeat("a", 50_001) + "/>", rows.TooLarge, "50000 bytes"},
+		{"long names", "<a" + manyAttributesOf(strings.Repeat("n", 40_000), 30) + "/>", rows.TooLarge, "names of the attributes"},
+		{"many default attributes", "<!DOCTYPE a [<!ATTLIST b" + strings.ReplaceAll(manyAttributes(250), "=", " CDATA ") + ">]><a>" + strings.Repeat("<b/>", 300) + "</a>", rows.Bomb, "times the file"},
 		{"many attributes", "<a" + manyAttributes(1001) + "/>", rows.TooLarge, "1000 attributes"},
 		{"long value", `<a k="` + strings.Repeat("x", 1<<20+1) + `"/>`, rows.TooLarge, "attributes"},
 		{"long DTD", "<!DOCTYPE a [" + strings.Repeat("<!ENTITY e 'x'>\n", 80_000) + "]><a/>", rows.TooLarge, "DTD"},
@@ -184,10 +189,12 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-func manyAttributes(n int) string {
+func manyAttributes(n int) string { return manyAttributesOf("k", n) }
+
+func manyAttributesOf(name string, n int) string {
 	var b strings.Builder
 	for i := range n {
-		fmt.Fprintf(&b, ` k%d="v"`, i)
+		fmt.Fprintf(&b, ` %s%d="v"`, name, i)
 	}
 	return b.String()
 }
@@ -229,6 +236,7 @@ func TestEncodings(t *testing.T) {
 		{"UTF-16 BE without mark", wide(declared, true, false), "é😀", "UTF-16"},
 		{"UTF-16 that is none", strings.ReplaceAll(declared, "😀", ""), "é", "UTF-16"},
 		{"Latin 1", "<?xml version='1.0' encoding='ISO-8859-1'?><a>\xe9\x80</a>", "é€", "ISO-8859-1"},
+		{"Latin 1 that is UTF-8", "<?xml version='1.0' encoding='ISO-8859-1'?><a>Á</a>", "Ã\u0081", "ISO-8859-1"},
 		{"Cyrillic with controls", "<?xml version='1.0' encoding='iso-8859-5'?><a>\xb0\x85</a>", "А\u0085", "iso-8859-5"},
 		{"Greek", "<?xml version='1.0' encoding='windows-1253'?><a>\xe1</a>", "α", "windows-1253"},
 		{"Japanese", "<?xml version='1.0' encoding='Shift_JIS'?><a>\x93\xfa</a>", "日", "Shift_JIS"},
