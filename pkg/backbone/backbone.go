@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"waybill.internal/pkg/catalog"
+	"waybill.internal/pkg/clock"
 	"waybill.internal/pkg/daemon"
 	"waybill.internal/pkg/integration"
 	"waybill.internal/pkg/ledger"
@@ -156,11 +157,11 @@ func (b *Backbone) keepLedger(ctx context.Context) error {
 		if ctx.Err() == nil {
 			b.log.Warn("the ledger is not ready; it is asked again", zap.Error(err))
 		}
-		if !sleep(ctx, schemaPoll) {
+		if clock.Sleep(ctx, schemaPoll) != nil {
 			return nil
 		}
 	}
-	for done := time.Now(); sleep(ctx, othersEvery); {
+	for done := time.Now(); clock.Sleep(ctx, othersEvery) == nil; {
 		if err := b.Catalog.LoadOthers(ctx, b.Ledger); err != nil && ctx.Err() == nil {
 			b.log.Warn("the ledger's other integrations could not be read; it is tried again", zap.Error(err))
 		}
@@ -210,15 +211,4 @@ func (b *Backbone) keepPublisher(ctx context.Context) error {
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
 	return errors.Join(b.Publisher.Close(stop), b.Producer.Close(stop))
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

@@ -11,32 +11,20 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"waybill.internal/pkg/testmaterial"
 )
 
-// casesFile opens a file of the test material, from WAYBILL_CASES or from the shared
-// folder beside the workspace.
+// casesFile opens a file of the test material.
 func casesFile(t *testing.T, name string) *os.File {
 	t.Helper()
-	dir := os.Getenv("WAYBILL_CASES")
-	if dir == "" {
-		at, err := os.Getwd()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for !exists(filepath.Join(at, "go.work")) && at != filepath.Dir(at) {
-			at = filepath.Dir(at)
-		}
-		dir = filepath.Join(at, "..", "shared", "cases")
-	}
-	file, err := os.Open(filepath.Join(dir, name))
+	file, err := os.Open(filepath.Join(testmaterial.Folder(t), name))
 	if err != nil {
-		t.Fatalf("the test material is not there (set WAYBILL_CASES): %v", err)
+		t.Fatalf("the test material is not there (set %s): %v", testmaterial.Variable, err)
 	}
 	t.Cleanup(func() { _ = file.Close() })
 	return file
 }
-
-func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 
 func eachLine(t *testing.T, name string, visit func(line []byte)) {
 	t.Helper()

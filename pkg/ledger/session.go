@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
+
+	"waybill.internal/pkg/clock"
 )
 
 // Sessions keeps a process's session alive. When it lapses (the ledger could
@@ -50,7 +52,7 @@ func (s *Sessions) Run(ctx context.Context) error {
 		session, err := s.open(ctx)
 		if err != nil {
 			s.log.Warn("no session could be opened; nothing is worked until the ledger answers", zap.Error(err))
-			if !wait(ctx, SessionRenewal/2) {
+			if clock.Sleep(ctx, SessionRenewal/2) != nil {
 				return nil
 			}
 			continue
@@ -141,7 +143,7 @@ func (s *Sessions) open(ctx context.Context) (*Session, error) {
 // renew returns when the session has lapsed or ctx has ended.
 func (s *Sessions) renew(ctx context.Context, session *Session) {
 	for session.Alive() {
-		if !wait(ctx, SessionRenewal) || !session.Alive() {
+		if clock.Sleep(ctx, SessionRenewal) != nil || !session.Alive() {
 			return
 		}
 		from := time.Now()
@@ -170,17 +172,5 @@ func (s *Sessions) end(ctx context.Context, session *Session) {
 	defer cancel()
 	if _, err := s.ledger.pool.Exec(ctx, s.ledger.queries["close_session"], pgx.NamedArgs{"id": session.ID}); err != nil {
 		s.log.Warn("the session could not be closed; it lapses by itself", zap.Int64("session", session.ID), zap.Error(err))
-	}
-}
-
-// wait is false when ctx ended first.
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }

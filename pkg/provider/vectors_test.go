@@ -12,30 +12,8 @@ import (
 	"time"
 
 	"waybill.internal/pkg/provider"
+	"waybill.internal/pkg/testmaterial"
 )
-
-// casesDir finds the shared test material: WAYBILL_CASES, or the folder beside
-// the repository.
-func casesDir(t testing.TB) string {
-	t.Helper()
-	if dir := os.Getenv("WAYBILL_CASES"); dir != "" {
-		return dir
-	}
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.work")); err == nil {
-			return filepath.Join(dir, "..", "shared", "cases")
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			t.Fatal("no go.work above the test's folder and WAYBILL_CASES is not set: cannot find the test material")
-		}
-		dir = parent
-	}
-}
 
 type vector struct {
 	ID         string            `json:"id"`
@@ -54,7 +32,7 @@ type vector struct {
 
 func loadVectors(t testing.TB, provider string) []vector {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(casesDir(t), "webhooks", "vectors", provider+".json"))
+	b, err := os.ReadFile(filepath.Join(testmaterial.Folder(t), "webhooks", "vectors", provider+".json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +51,7 @@ func (v vector) raw(t testing.TB) []byte {
 	if v.BodyFile == "" {
 		return []byte(v.Body)
 	}
-	b, err := os.ReadFile(filepath.Join(casesDir(t), filepath.FromSlash(v.BodyFile)))
+	b, err := os.ReadFile(filepath.Join(testmaterial.Folder(t), filepath.FromSlash(v.BodyFile)))
 	if err != nil {
 		t.Fatal(err)
 	}

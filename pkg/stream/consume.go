@@ -9,6 +9,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"waybill.internal/pkg/clock"
 	"waybill.internal/pkg/planted"
 )
 
@@ -192,7 +193,7 @@ func (c *Consumer) follow(ctx context.Context, group *kafka.ConsumerGroup) {
 			continue
 		}
 		if short++; short > 3 { // a rebalance of several members may take a few
-			_ = pause(ctx, backoff(short-3, rejoinBackoffLeast, rejoinBackoffMost))
+			_ = clock.Sleep(ctx, backoff(short-3, rejoinBackoffLeast, rejoinBackoffMost))
 		}
 	}
 }
@@ -208,7 +209,7 @@ func (c *Consumer) ensure(ctx context.Context) error {
 			return nil
 		}
 		c.config.Report(fmt.Errorf("group %s: %w", c.config.Group, err))
-		if err := pause(ctx, backoff(n, ensureBackoffLeast, ensureBackoffMost)); err != nil {
+		if err := clock.Sleep(ctx, backoff(n, ensureBackoffLeast, ensureBackoffMost)); err != nil {
 			return err
 		}
 	}
@@ -376,7 +377,7 @@ func (c *Consumer) handlePartition(ctx context.Context, p *partition, feed func(
 		if err != nil {
 			c.config.Report(fmt.Errorf("handle %s from offset %d on, try %d: %w", p.place, msgs[done%len(msgs)].Offset, failures, err))
 		}
-		if pause(ctx, backoff(failures, handleBackoffLeast, handleBackoffMost)) != nil {
+		if clock.Sleep(ctx, backoff(failures, handleBackoffLeast, handleBackoffMost)) != nil {
 			return
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"waybill.internal/pkg/clock"
 )
 
 const (
@@ -22,7 +24,7 @@ const (
 // nobody would ever notice: found by the test of a recreated topic.
 func (c *Consumer) coverage(ctx context.Context) (place, bool) {
 	client := &kafka.Client{Addr: c.factory.address(), Transport: c.transport, Timeout: answerLimit}
-	for wait := coverageFirst; pause(ctx, wait) == nil; wait = coverageEvery {
+	for wait := coverageFirst; clock.Sleep(ctx, wait) == nil; wait = coverageEvery {
 		at, found, err := c.uncovered(ctx, client)
 		if err != nil && ctx.Err() == nil {
 			c.config.Report(fmt.Errorf("group %s: look for partitions nobody reads: %w", c.config.Group, err))

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"waybill.internal/pkg/clock"
 )
 
 const (
@@ -33,7 +35,7 @@ func (f *Factory) Ensure(ctx context.Context, topics ...string) error {
 		if permanent(err) {
 			return fmt.Errorf("ensure topics: %w", err)
 		}
-		if pause(ctx, backoff(n, ensureBackoffLeast, ensureBackoffMost)) != nil {
+		if clock.Sleep(ctx, backoff(n, ensureBackoffLeast, ensureBackoffMost)) != nil {
 			return fmt.Errorf("ensure topics: %w (last: %w)", ctx.Err(), err)
 		}
 	}

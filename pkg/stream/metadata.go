@@ -97,15 +97,3 @@ func backoff(n int, least, most time.Duration) time.Duration {
 	d = min(d, most)
 	return d - time.Duration(rand.Int64N(int64(d)/4+1))
 }
-
-// pause waits, or returns early with the context's error.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}

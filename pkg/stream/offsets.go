@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"waybill.internal/pkg/clock"
 )
 
 // Offsets gives an offset for each topic and partition.
@@ -163,10 +165,8 @@ func (a *Admin) fetchCommitted(ctx context.Context, group string, request map[st
 		if !moving || try == coordinatorTries {
 			return res, err
 		}
-		select {
-		case <-ctx.Done():
+		if clock.Sleep(ctx, coordinatorPause) != nil {
 			return res, err
-		case <-time.After(coordinatorPause):
 		}
 	}
 }

@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
-	"waybill.internal/pkg/localstack"
 	"waybill.internal/test/harness"
 )
 
@@ -18,6 +16,7 @@ const (
 	startLimit   = 90 * time.Second
 	stopLimit    = 30 * time.Second
 	confirmLimit = 3 * time.Minute
+	connections  = 100 // of Postgres
 )
 
 // processes are those whose CPU counts, in the order of the report. Generator,
@@ -28,24 +27,7 @@ var services = [...]string{"ingest", "processor", "acknowledger"}
 
 // integration is the benchmark's path: HMAC, JSON Schema and a check, one call,
 // map, upsert, and statuses confirmed in batches of 50.
-const integration = `integration: service-requests
-sources:
-  - name: webhook
-    webhook:
-      path: /in/service-requests
-      verify: {scheme: standard-webhooks, secrets: ["${BRAND_SECRET}"]}
-record:
-  entity_key: body.request_no
-  schema:
-    type: object
-    required: [request_no, product]
-    properties:
-      request_no: {type: string, minLength: 1}
-      product: {type: string}
-      opened_at: {type: string, format: date-time}
-      closed_at: {type: string, format: date-time}
-  check: ["closed_at == nil || closed_at >= opened_at"]
-destinations:
+const integration = harness.Begin + harness.Record + `destinations:
   crm: {url: "${CRM_URL}", concurrency: 64, timeout: 10s, allow_private: true}
 process:
   steps:
@@ -58,45 +40,12 @@ process:
     - map: {request_no: body.request_no, product_key: body.product, crm_id: steps.crm.crm_id}
     - upsert: {table: service_requests, key: [request_no]}
   retry: {delays: [1s, 2s, 3s], attempts: 4, give_up_after: 10m}
-acknowledge:
-  post:
-    to: ${PARTNER_URL}
-    batch: 50
-    every: 100ms
-    sign: {scheme: standard-webhooks, secrets: ["${BRAND_SECRET}"]}
-    confirmed: any(response.body.confirmed ?? [], .id == item.id && .outcome == item.outcome)
-    retry: {first: 500ms, max: 2s, give_up_after: 1h}
-    allow_private: true
-receipts: {keys: ["${BRAND_KEY}"]}
+` + harness.Acknowledge + `    retry: {first: 500ms, max: 2s, give_up_after: 1h}
 `
-
-// servers are one Postgres and one Kafka of our own: nobody else's work is counted.
-type servers struct {
-	postgres *localstack.Postgres
-	kafka    *localstack.Kafka
-}
-
-func startServers(ctx context.Context) (*servers, error) {
-	pg, err := localstack.StartPostgres(ctx, localstack.PostgresOptions{Durable: true, MaxConnections: 100})
-	if err != nil {
-		return nil, err
-	}
-	kafka, err := localstack.StartKafka(ctx, localstack.KafkaOptions{})
-	if err != nil {
-		return nil, errors.Join(err, pg.Stop(context.WithoutCancel(ctx)))
-	}
-	return &servers{pg, kafka}, nil
-}
-
-func (s *servers) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
-	defer cancel()
-	return errors.Join(s.kafka.Stop(ctx), s.postgres.Stop(ctx))
-}
 
 // cell is one variant running for one repetition, in a schema and on topics of its own.
 type cell struct {
-	servers  *servers
+	servers  *harness.Servers
 	stack    *harness.Stack
 	schema   string
 	procs    map[string]*harness.Proc
@@ -109,10 +58,10 @@ type cell struct {
 }
 
 // newCell starts a variant's three services and warms them up.
-func newCell(ctx context.Context, s *servers, v variant, name, profiles string) (*cell, error) {
+func newCell(ctx context.Context, s *harness.Servers, v variant, name, profiles string) (*cell, error) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	address, err := makeSchema(ctx, s.postgres.URL(), name)
+	address, err := harness.MakeSchema(ctx, s.Postgres.URL(), name)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +69,7 @@ func newCell(ctx context.Context, s *servers, v variant, name, profiles string) 
 	if err := os.Setenv("WAYBILL_BIN", v.binaries); err != nil {
 		return nil, err
 	}
-	stack, err := harness.New(ctx, harness.Options{Postgres: address, Kafka: s.kafka.Addr(), Prefix: name, Integration: integration, Env: v.env})
+	stack, err := harness.New(ctx, harness.Options{Postgres: address, Kafka: s.Kafka.Addr(), Prefix: name, Integration: integration, Env: v.env})
 	if err != nil {
 		return nil, err
 	}
@@ -134,26 +83,6 @@ func newCell(ctx context.Context, s *servers, v variant, name, profiles string) 
 		return nil, errors.Join(fmt.Errorf("warm up: %w", err), c.close())
 	}
 	return c, nil
-}
-
-// makeSchema makes a schema and gives the URL whose search path leads to it.
-func makeSchema(ctx context.Context, server, name string) (string, error) {
-	conn, err := pgx.Connect(ctx, server)
-	if err != nil {
-		return "", err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	if _, err := conn.Exec(ctx, "CREATE SCHEMA "+pgx.Identifier{name}.Sanitize()); err != nil {
-		return "", fmt.Errorf("make schema %s: %w", name, err)
-	}
-	u, err := url.Parse(server)
-	if err != nil {
-		return "", errors.New("the server's URL cannot be read") // its text shows the password
-	}
-	query := u.Query()
-	query.Set("options", "-csearch_path="+name)
-	u.RawQuery = query.Encode()
-	return u.String(), nil
 }
 
 func (c *cell) start(ctx context.Context, service string) error {
@@ -170,15 +99,15 @@ func (c *cell) stop(service string) error {
 	if p == nil {
 		return nil
 	}
-	s, err := readStat(p.PID())
+	cpu, err := harness.CPU(p.PID())
 	if err != nil {
 		return err
 	}
-	peak, err := peakRSS(p.PID())
+	peak, err := harness.PeakMemory(p.PID())
 	if err != nil {
 		return err
 	}
-	c.gone[service] += s.own
+	c.gone[service] += cpu
 	c.peak[service] = max(c.peak[service], peak)
 	delete(c.procs, service)
 	return p.Stop(stopLimit)
@@ -210,20 +139,20 @@ func (c *cell) read(ctx context.Context) (reading, error) {
 	if err != nil {
 		return r, fmt.Errorf("read the position in the WAL: %w", err)
 	}
-	if r.cpu["postgres"], err = treeCPU(c.servers.postgres.PID()); err != nil {
+	if r.cpu["postgres"], err = harness.TreeCPU(c.servers.Postgres.PID()); err != nil {
 		return r, err
 	}
-	if r.cpu["kafka"], err = treeCPU(c.servers.kafka.PID()); err != nil {
+	if r.cpu["kafka"], err = harness.TreeCPU(c.servers.Kafka.PID()); err != nil {
 		return r, err
 	}
 	for _, service := range services {
 		r.cpu[service] = c.gone[service]
 		if p := c.procs[service]; p != nil {
-			s, err := readStat(p.PID())
+			cpu, err := harness.CPU(p.PID())
 			if err != nil {
 				return r, err
 			}
-			r.cpu[service] += s.own
+			r.cpu[service] += cpu
 		}
 	}
 	return r, nil

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"waybill.internal/pkg/clock"
 	"waybill.internal/test/harness"
 )
 
@@ -76,7 +77,7 @@ func (l *load) one(ctx context.Context, client *http.Client, n int, start time.T
 	from := time.Now()
 	if l.rate > 0 {
 		from = start.Add(time.Duration(float64(n) / l.rate * float64(time.Second)))
-		if err := sleep(ctx, time.Until(from)); err != nil {
+		if err := clock.Sleep(ctx, time.Until(from)); err != nil {
 			return err
 		}
 	}
@@ -92,23 +93,8 @@ func (l *load) one(ctx context.Context, client *http.Client, n int, start time.T
 			return fmt.Errorf("post record %s: status %d, not 202: %s", e.ID, a.Status, a.Body)
 		}
 		l.retries.Add(1)
-		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+		if err := clock.Sleep(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
-	}
-}
-
-// sleep returns early, with an error, when ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
 	}
 }

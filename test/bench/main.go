@@ -168,12 +168,12 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) (err er
 			return err
 		}
 	}
-	s, err := startServers(ctx)
+	s, err := harness.StartServers(ctx, connections)
 	if err != nil {
 		return err
 	}
 	r := &run{options: o, servers: s, progress: stderr}
-	err = errors.Join(r.all(ctx, variants), s.stop())
+	err = errors.Join(r.all(ctx, variants), s.Stop(stopLimit))
 	if err != nil { // what was measured until then is worth seeing, but is no result
 		r.report, r.results = "", ""
 	}

@@ -92,10 +92,10 @@ func forward(ctx context.Context, broker, topic, sink string) error {
 }
 
 // measurePipe sends a burst through a bare pipe.
-func measurePipe(ctx context.Context, s *servers, topic string, records int) (sample Sample, err error) {
+func measurePipe(ctx context.Context, s *harness.Servers, topic string, records int) (sample Sample, err error) {
 	ctx, cancel := context.WithTimeout(ctx, confirmLimit)
 	defer cancel()
-	admin := &kafka.Client{Addr: kafka.TCP(s.kafka.Addr())}
+	admin := &kafka.Client{Addr: kafka.TCP(s.Kafka.Addr())}
 	if _, err := admin.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{Topic: topic, NumPartitions: 3, ReplicationFactor: 1}}}); err != nil {
 		return sample, fmt.Errorf("make topic %s: %w", topic, err)
 	}
@@ -114,7 +114,7 @@ func measurePipe(ctx context.Context, s *servers, topic string, records int) (sa
 		return sample, err
 	}
 	command := exec.Command(self)
-	command.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %s %s", pipeVariable, address, s.kafka.Addr(), topic, sink.URL))
+	command.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %s %s", pipeVariable, address, s.Kafka.Addr(), topic, sink.URL))
 	command.Stderr = os.Stderr
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := command.Start(); err != nil {
@@ -135,7 +135,7 @@ func measurePipe(ctx context.Context, s *servers, topic string, records int) (sa
 }
 
 type pipeRun struct {
-	servers *servers
+	servers *harness.Servers
 	sink    *harness.ThirdParty
 	pid     int
 	address string
@@ -170,12 +170,12 @@ func (p *pipeRun) burst(ctx context.Context, name string, records int) (Sample, 
 }
 
 func (p *pipeRun) cpu() (map[string]time.Duration, error) {
-	own, err := readStat(p.pid)
+	own, err := harness.CPU(p.pid)
 	if err != nil {
 		return nil, err
 	}
-	broker, err := treeCPU(p.servers.kafka.PID())
-	return map[string]time.Duration{pipeName: own.own, "kafka": broker}, err
+	broker, err := harness.TreeCPU(p.servers.Kafka.PID())
+	return map[string]time.Duration{pipeName: own, "kafka": broker}, err
 }
 
 func (p *pipeRun) post(ctx context.Context, client *http.Client, e harness.Event) harness.Answer {

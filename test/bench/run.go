@@ -8,12 +8,14 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"waybill.internal/test/harness"
 )
 
 // run is every repetition of every variant, and what they gave.
 type run struct {
 	options
-	servers  *servers
+	servers  *harness.Servers
 	progress io.Writer
 	samples  []Sample
 	hot      map[string][]float64            // by variant

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"waybill.internal/pkg/clock"
 )
 
 // scenario is one thing to measure on a running Waybill.
@@ -109,7 +111,7 @@ func (c *cell) drain(ctx context.Context, records int) (Sample, error) {
 }
 
 func (c *cell) idle(ctx context.Context) (Sample, error) {
-	return c.observe(ctx, nil, func(ctx context.Context, _ *Sample) error { return sleep(ctx, idleFor) })
+	return c.observe(ctx, nil, func(ctx context.Context, _ *Sample) error { return clock.Sleep(ctx, idleFor) })
 }
 
 // observe reads every counter before and after act. What still trails behind the
@@ -124,7 +126,7 @@ func (c *cell) observe(ctx context.Context, l *load, act func(context.Context, *
 		return s, err
 	}
 	if l != nil {
-		if err := sleep(ctx, trailing); err != nil {
+		if err := clock.Sleep(ctx, trailing); err != nil {
 			return s, err
 		}
 	}

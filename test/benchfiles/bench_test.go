@@ -69,17 +69,3 @@ func TestFlags(t *testing.T) {
 		t.Errorf("%+v, %v", o, err)
 	}
 }
-
-func TestProcess(t *testing.T) {
-	t.Parallel()
-	peak, err := peakMemory(os.Getpid())
-	if err != nil || peak < 1<<20 {
-		t.Errorf("%d bytes, %v", peak, err)
-	}
-	if cpu, err := treeCPU(os.Getpid()); err != nil || cpu < 0 {
-		t.Errorf("%v, %v", cpu, err)
-	}
-	if _, err := treeCPU(1 << 30); err == nil {
-		t.Error("a process that is not there has a CPU time")
-	}
-}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -155,7 +154,7 @@ func runPlain(task string, stdout io.Writer) error {
 		return err
 	}
 	seconds := time.Since(start).Seconds()
-	peak, err := peakMemory(os.Getpid())
+	peak, err := harness.PeakMemory(os.Getpid())
 	if err != nil {
 		return err
 	}
@@ -207,7 +206,7 @@ func (r *runner) copy(ctx context.Context, rows int, result *Result) (time.Durat
 	if _, err := conn.Exec(ctx, "CREATE TABLE plain ("+strings.Join(columns[:], " text, ")+" text)"); err != nil {
 		return 0, err
 	}
-	cpu, err := treeCPU(r.servers.postgres.PID())
+	cpu, err := harness.TreeCPU(r.servers.postgres.PID())
 	if err != nil {
 		return 0, err
 	}
@@ -220,7 +219,7 @@ func (r *runner) copy(ctx context.Context, rows int, result *Result) (time.Durat
 	if tag.RowsAffected() != int64(rows) {
 		return 0, fmt.Errorf("it wrote %d rows of %d", tag.RowsAffected(), rows)
 	}
-	end, err := treeCPU(r.servers.postgres.PID())
+	end, err := harness.TreeCPU(r.servers.postgres.PID())
 	if err != nil {
 		return 0, err
 	}
@@ -237,7 +236,7 @@ func perRow(d time.Duration, rows int) float64 {
 func (r *runner) ledger(ctx context.Context, format string, file made, result *Result) error {
 	start, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	address, err := r.makeSchema(start)
+	address, err := harness.MakeSchema(start, r.servers.postgres.URL(), r.name)
 	if err != nil {
 		return err
 	}
@@ -273,7 +272,7 @@ func (r *runner) take(ctx context.Context, stack *harness.Stack, ingest *harness
 	pids := [2]int{ingest.PID(), r.servers.postgres.PID()}
 	for i, pid := range pids {
 		var err error
-		if cpu[i], err = treeCPU(pid); err != nil {
+		if cpu[i], err = harness.TreeCPU(pid); err != nil {
 			return err
 		}
 	}
@@ -287,14 +286,14 @@ func (r *runner) take(ctx context.Context, stack *harness.Stack, ingest *harness
 	result.Seconds = time.Since(start).Seconds()
 	result.RowsPS = float64(file.rows) / result.Seconds
 	for i, pid := range pids {
-		end, err := treeCPU(pid)
+		end, err := harness.TreeCPU(pid)
 		if err != nil {
 			return err
 		}
 		cpu[i] = end - cpu[i]
 	}
 	result.IngestCPU, result.PostgresCPU = perRow(cpu[0], file.rows), perRow(cpu[1], file.rows)
-	peak, err := peakMemory(ingest.PID())
+	peak, err := harness.PeakMemory(ingest.PID())
 	result.PeakMiB = float64(peak) / (1 << 20)
 	return err
 }
@@ -370,24 +369,4 @@ func (r *runner) profile(ctx context.Context, admin, format string) (err error) 
 	defer func() { err = errors.Join(err, f.Close()) }()
 	_, err = io.Copy(f, io.LimitReader(response.Body, profileBytes))
 	return err
-}
-
-// makeSchema makes the run's schema and gives the URL whose search path leads to it.
-func (r *runner) makeSchema(ctx context.Context) (string, error) {
-	conn, err := pgx.Connect(ctx, r.servers.postgres.URL())
-	if err != nil {
-		return "", err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	if _, err := conn.Exec(ctx, "CREATE SCHEMA "+pgx.Identifier{r.name}.Sanitize()); err != nil {
-		return "", err
-	}
-	u, err := url.Parse(r.servers.postgres.URL())
-	if err != nil {
-		return "", errors.New("the server's URL cannot be read") // its text shows the password
-	}
-	query := u.Query()
-	query.Set("options", "-csearch_path="+r.name)
-	u.RawQuery = query.Encode()
-	return u.String(), nil
 }

@@ -171,6 +171,7 @@ var few = map[string]string{ //nolint:gochecknoglobals // a table
 	"pkg/localstack/stacktest": "for tests",
 	"pkg/ledger/ledgertest":    "the ledger's promises as a suite",
 	"pkg/stream/streamtest":    "the Kafka edge's promises as a suite",
+	"pkg/testmaterial":         "for tests",
 }
 
 // reached gives, for each folder, the services whose code reaches it.

@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -91,51 +90,6 @@ type Stack struct {
 
 // Secret signs what the partner posts.
 const Secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
-
-// DefaultIntegration is the service-request integration with short delays. The
-// variables CRM_URL and PARTNER_URL are set by the stack.
-const DefaultIntegration = `integration: service-requests
-sources:
-  - name: webhook
-    webhook:
-      path: /in/service-requests
-      verify: {scheme: standard-webhooks, secrets: ["${BRAND_SECRET}"]}
-record:
-  entity_key: body.request_no
-  schema:
-    type: object
-    required: [request_no, product]
-    properties:
-      request_no: {type: string, minLength: 1}
-      product: {type: string}
-      opened_at: {type: string, format: date-time}
-      closed_at: {type: string, format: date-time}
-  check: ["closed_at == nil || closed_at >= opened_at"]
-destinations:
-  crm: {url: "${CRM_URL}", concurrency: 64, timeout: 3s, allow_private: true}
-process:
-  steps:
-    - lookup: {name: platform_key, table: product_keys, key: {client_key: body.product}, take: platform_key, missing: reject}
-    - call:
-        name: crm
-        to: crm
-        path: /requests
-        body: {request_no: body.request_no, product: steps.platform_key}
-        keep: {crm_id: response.body.id}
-    - map: {request_no: body.request_no, product_key: steps.platform_key, crm_id: steps.crm.crm_id}
-    - upsert: {table: service_requests, key: [request_no]}
-  retry: {delays: [1s, 2s, 3s], attempts: 4, give_up_after: 10m}
-acknowledge:
-  post:
-    to: ${PARTNER_URL}
-    batch: 50
-    every: 100ms
-    sign: {scheme: standard-webhooks, secrets: ["${BRAND_SECRET}"]}
-    confirmed: any(response.body.confirmed ?? [], .id == item.id && .outcome == item.outcome)
-    retry: {first: 500ms, max: 2s, give_up_after: 1h}
-    allow_private: true
-receipts: {keys: ["${BRAND_KEY}"]}
-`
 
 // ReceiptKey reads receipts.
 const ReceiptKey = "brand-receipt-key-0123456789"
@@ -303,17 +257,8 @@ func (p *Proc) Done() <-chan struct{} { return p.done }
 
 // RSS is the resident memory in bytes, 0 if it cannot be read.
 func (p *Proc) RSS() int64 {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(raw)) {
-		var kb int64
-		if n, _ := fmt.Sscanf(line, "VmRSS: %d kB", &kb); n == 1 {
-			return kb << 10
-		}
-	}
-	return 0
+	size, _ := memory(p.PID(), "VmRSS")
+	return size
 }
 
 const tailBytes = 256 << 10

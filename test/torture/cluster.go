@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"waybill.internal/pkg/localstack"
 	"waybill.internal/test/harness"
@@ -26,55 +23,13 @@ const (
 	readyLimit = 90 * time.Second
 	// logBytes bounds what is kept of the log of a process that ended by itself.
 	logBytes = 8 << 10
+	// connections is the most that Postgres takes.
+	connections = 200
 )
-
-// servers are one Postgres and one Kafka of our own, to kill.
-type servers struct {
-	postgres *localstack.Postgres
-	kafka    *localstack.Kafka
-}
-
-func startServers(ctx context.Context) (*servers, error) {
-	pg, err := localstack.StartPostgres(ctx, localstack.PostgresOptions{Durable: true, MaxConnections: 200})
-	if err != nil {
-		return nil, err
-	}
-	kafka, err := localstack.StartKafka(ctx, localstack.KafkaOptions{})
-	if err != nil {
-		return nil, errors.Join(err, pg.Stop(context.WithoutCancel(ctx)))
-	}
-	return &servers{pg, kafka}, nil
-}
-
-func (s *servers) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
-	defer cancel()
-	return errors.Join(s.kafka.Stop(ctx), s.postgres.Stop(ctx))
-}
-
-// schema makes a schema and gives the URL whose search path leads to it.
-func (s *servers) schema(ctx context.Context, name string) (string, error) {
-	conn, err := pgx.Connect(ctx, s.postgres.URL())
-	if err != nil {
-		return "", err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	if _, err := conn.Exec(ctx, "CREATE SCHEMA "+pgx.Identifier{name}.Sanitize()); err != nil {
-		return "", fmt.Errorf("make schema %s: %w", name, err)
-	}
-	u, err := url.Parse(s.postgres.URL())
-	if err != nil {
-		return "", errors.New("the server's URL cannot be read") // its text shows the password
-	}
-	query := u.Query()
-	query.Set("options", "-csearch_path="+name)
-	u.RawQuery = query.Encode()
-	return u.String(), nil
-}
 
 // cluster is the three services as processes, and everything around them.
 type cluster struct {
-	*servers
+	*harness.Servers
 	stack   *harness.Stack
 	name    string
 	nodes   []*node
@@ -84,9 +39,9 @@ type cluster struct {
 }
 
 // newCluster prepares the processes of a phase; none runs yet.
-func newCluster(ctx context.Context, s *servers, name, dir string) (*cluster, error) {
-	c := &cluster{servers: s, name: name, dir: dir}
-	address, err := s.schema(ctx, name)
+func newCluster(ctx context.Context, s *harness.Servers, name, dir string) (*cluster, error) {
+	c := &cluster{Servers: s, name: name, dir: dir}
+	address, err := harness.MakeSchema(ctx, s.Postgres.URL(), name)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +56,7 @@ func newCluster(ctx context.Context, s *servers, name, dir string) (*cluster, er
 	if c.crashes, err = journal.Create[journal.Crash](dir, journal.CrashesFile); err != nil {
 		return nil, err
 	}
-	c.stack, err = harness.New(ctx, harness.Options{Postgres: address, Kafka: s.kafka.Addr(), Prefix: name, Dir: work, Integration: integrationOf(c.drop),
+	c.stack, err = harness.New(ctx, harness.Options{Postgres: address, Kafka: s.Kafka.Addr(), Prefix: name, Dir: work, Integration: integrationOf(c.drop),
 		Env: map[string]string{"WAYBILL_KAFKA_PARTITIONS": "2", "WAYBILL_INGEST_DROP": c.drop}})
 	if err != nil {
 		return nil, err
@@ -180,7 +135,7 @@ func (c *cluster) rewind(ctx context.Context) error {
 	for group, topics := range c.groups() {
 		var last error
 		if err := harness.Poll(ctx, func() (bool, error) {
-			last = harness.Rewind(ctx, c.kafka.Addr(), group, c.name, topics)
+			last = harness.Rewind(ctx, c.Kafka.Addr(), group, c.name, topics)
 			return last == nil, nil
 		}); err != nil {
 			return errors.Join(err, last)

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"strings"
+
+	"waybill.internal/test/harness"
 )
 
 // retryDelays are short and many: an outage of ten seconds costs a record a few
@@ -11,13 +13,7 @@ var retryDelays = []string{"1s", "2s", "4s", "6s", "8s", "10s"}
 
 // integrationOf writes the integration of a run. drop is the watched directory.
 func integrationOf(drop string) string {
-	return fmt.Sprintf(`integration: service-requests
-sources:
-  - name: webhook
-    webhook:
-      path: /in/service-requests
-      verify: {scheme: standard-webhooks, secrets: ["${BRAND_SECRET}"]}
-  - name: shops
+	return harness.Begin + fmt.Sprintf(`  - name: shops
     file:
       from: %s/*.csv
       every: "* * * * *"
@@ -50,17 +46,8 @@ process:
     - map: {request_no: body.request_no, product_key: steps.platform_key, crm_id: "int(body.quantity) >= 0 ? steps.crm.crm_id : nil"}
     - upsert: {table: service_requests, key: [request_no]}
   retry: {delays: [%s], attempts: 30, give_up_after: 2h}
-acknowledge:
-  post:
-    to: ${PARTNER_URL}
-    batch: 50
-    every: 100ms
-    sign: {scheme: standard-webhooks, secrets: ["${BRAND_SECRET}"]}
-    confirmed: any(response.body.confirmed ?? [], .id == item.id && .outcome == item.outcome)
-    retry: {first: 500ms, max: 2s, give_up_after: 2h}
-    allow_private: true
-receipts: {keys: ["${BRAND_KEY}"]}
-`, drop, strings.Join(retryDelays, ", "))
+`, drop, strings.Join(retryDelays, ", ")) + harness.Acknowledge + `    retry: {first: 500ms, max: 2s, give_up_after: 2h}
+`
 }
 
 // workTopics are what the processors' group reads, without the prefix.

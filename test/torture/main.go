@@ -129,11 +129,11 @@ func (p *program) all(ctx context.Context) (*Results, error) {
 	}
 	r := &Results{Begun: p.began}
 	r.describe()
-	servers, err := startServers(ctx)
+	servers, err := harness.StartServers(ctx, connections)
 	if err != nil {
 		return nil, err
 	}
-	err = errors.Join(p.phases(ctx, servers, r), servers.stop())
+	err = errors.Join(p.phases(ctx, servers, r), servers.Stop(stopLimit))
 	r.Took, r.Verdict = time.Since(p.began), "ok"
 	if len(r.violations()) > 0 {
 		r.Verdict = "VIOLATION"
@@ -148,7 +148,7 @@ func (p *program) all(ctx context.Context) (*Results, error) {
 	return r, nil
 }
 
-func (p *program) phases(ctx context.Context, s *servers, r *Results) error {
+func (p *program) phases(ctx context.Context, s *harness.Servers, r *Results) error {
 	var err error
 	if p.minutes > 0 {
 		if r.Torture, err = p.torture(ctx, s, time.Duration(p.minutes*float64(time.Minute))); err != nil {

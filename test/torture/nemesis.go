@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"waybill.internal/pkg/clock"
 	"waybill.internal/test/harness"
 	"waybill.internal/test/torture/journal"
 )
@@ -60,7 +61,7 @@ func (n *nemesis) run(ctx context.Context, p *plan) error {
 	var faults sync.WaitGroup
 	for {
 		f := p.next()
-		if !sleep(ctx, f.pause) {
+		if clock.Sleep(ctx, f.pause) != nil {
 			break
 		}
 		places <- struct{}{}
@@ -76,17 +77,6 @@ func (n *nemesis) run(ctx context.Context, p *plan) error {
 	faults.Wait()
 	n.watches.Wait()
 	return n.journal.Close()
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }
 
 // fault does one fault with its healing, while it holds its resources: in
@@ -177,27 +167,27 @@ func (n *nemesis) server(ctx context.Context, f planned) error {
 	c := n.cluster
 	switch f.kind.name {
 	case killBroker:
-		if err := c.kafka.Kill(ctx); err != nil {
+		if err := c.Kafka.Kill(ctx); err != nil {
 			return err
 		}
-		sleep(ctx, f.length)
-		return c.kafka.Restart(ctx)
+		_ = clock.Sleep(ctx, f.length)
+		return c.Kafka.Restart(ctx)
 	case killPostgres:
-		if err := c.postgres.Kill(ctx); err != nil {
+		if err := c.Postgres.Kill(ctx); err != nil {
 			return err
 		}
-		sleep(ctx, f.length)
-		return c.postgres.Restart(ctx)
+		_ = clock.Sleep(ctx, f.length)
+		return c.Postgres.Restart(ctx)
 	case freezeBroker:
-		err := c.kafka.Pause()
-		sleep(ctx, f.length)
-		return errors.Join(err, c.kafka.Resume())
+		err := c.Kafka.Pause()
+		_ = clock.Sleep(ctx, f.length)
+		return errors.Join(err, c.Kafka.Resume())
 	case freezePostgres:
-		err := c.postgres.Pause()
-		sleep(ctx, f.length)
-		return errors.Join(err, c.postgres.Resume())
+		err := c.Postgres.Pause()
+		_ = clock.Sleep(ctx, f.length)
+		return errors.Join(err, c.Postgres.Resume())
 	case wipeKafka:
-		return c.kafka.Wipe(ctx)
+		return c.Kafka.Wipe(ctx)
 	case cutBackends:
 		return n.cut(ctx)
 	}
@@ -208,13 +198,13 @@ func (n *nemesis) kill(ctx context.Context, down time.Duration, nodes ...*node) 
 	for _, node := range nodes {
 		node.kill()
 	}
-	sleep(ctx, down)
+	_ = clock.Sleep(ctx, down)
 	return startAll(nodes)
 }
 
 func (n *nemesis) freeze(ctx context.Context, length time.Duration, node *node) error {
 	err := node.signal(syscall.SIGSTOP)
-	sleep(ctx, length)
+	_ = clock.Sleep(ctx, length)
 	return errors.Join(err, node.signal(syscall.SIGCONT))
 }
 
@@ -243,14 +233,14 @@ func (n *nemesis) rewind(ctx context.Context) error {
 
 func (n *nemesis) dead(ctx context.Context, party *atomic.Bool, length time.Duration) error {
 	party.Store(true)
-	sleep(ctx, length)
+	_ = clock.Sleep(ctx, length)
 	party.Store(false)
 	return nil
 }
 
 // cut ends some of the services' connections to the ledger, in the middle of whatever they do.
 func (n *nemesis) cut(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, n.cluster.postgres.URL())
+	conn, err := pgx.Connect(ctx, n.cluster.Postgres.URL())
 	if err != nil {
 		return fmt.Errorf("cut backends: %w", err)
 	}

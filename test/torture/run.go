@@ -40,7 +40,7 @@ type Torture struct {
 }
 
 // torture runs everything under load and faults, lets it come to rest, and has it judged.
-func (p *program) torture(ctx context.Context, s *servers, lasts time.Duration) (*Torture, error) {
+func (p *program) torture(ctx context.Context, s *harness.Servers, lasts time.Duration) (*Torture, error) {
 	c, err := newCluster(ctx, s, "torture", filepath.Join(p.out, "torture"))
 	if err != nil {
 		return nil, err
@@ -142,7 +142,7 @@ func (c *cluster) dumpTopics(ctx context.Context) error {
 	}
 	for _, name := range allTopics() {
 		topic := c.name + "." + name
-		messages, err := harness.Dump(ctx, c.kafka.Addr(), topic)
+		messages, err := harness.Dump(ctx, c.Kafka.Addr(), topic)
 		if err != nil && !errors.Is(err, kafka.UnknownTopicOrPartition) {
 			return errors.Join(fmt.Errorf("dump %s: %w", topic, err), w.Close())
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"waybill.internal/pkg/clock"
 	"waybill.internal/test/harness"
 	"waybill.internal/test/torture/checker"
 	"waybill.internal/test/torture/journal"
@@ -89,14 +90,14 @@ func (s *sender) until(ctx context.Context, e item, which int) error {
 		if ok := answer.Status >= 200 && answer.Status < 300; ok {
 			return nil
 		}
-		if !sleep(ctx, 200*time.Millisecond) {
+		if clock.Sleep(ctx, 200*time.Millisecond) != nil {
 			return fmt.Errorf("event %s was not accepted: %d %s", e.id, answer.Status, answer.Error)
 		}
 	}
 }
 
 // phase runs do on a cluster of its own, with its ingest nodes up and everybody behaving.
-func (p *program) phase(ctx context.Context, s *servers, name string, do func(*cluster, *sender) error) error {
+func (p *program) phase(ctx context.Context, s *harness.Servers, name string, do func(*cluster, *sender) error) error {
 	p.say("phase %s", name)
 	c, err := newCluster(ctx, s, name, filepath.Join(p.out, name))
 	if err != nil {
@@ -129,7 +130,7 @@ func (c *cluster) finish(ctx context.Context, n int) error {
 }
 
 // wiped accepts n records while the third party hangs, wipes Kafka, and lets it live again.
-func (p *program) wiped(ctx context.Context, s *servers, n int) (*Wiped, error) {
+func (p *program) wiped(ctx context.Context, s *harness.Servers, n int) (*Wiped, error) {
 	w := &Wiped{Records: n}
 	return w, p.phase(ctx, s, "wiped", func(c *cluster, sender *sender) error {
 		c.stack.ThirdParty.Behave(func(string, int) harness.Behaviour {
@@ -146,7 +147,7 @@ func (p *program) wiped(ctx context.Context, s *servers, n int) (*Wiped, error) 
 		if w.Unfinished, err = c.stack.Count(ctx, `SELECT count(*) FROM record WHERE state IN ('queued', 'processing', 'retrying', 'parked')`); err != nil {
 			return err
 		}
-		if err := c.kafka.Wipe(ctx); err != nil {
+		if err := c.Kafka.Wipe(ctx); err != nil {
 			return err
 		}
 		c.stack.ThirdParty.Behave(nil)
@@ -177,7 +178,7 @@ func (p *program) wiped(ctx context.Context, s *servers, n int) (*Wiped, error) 
 
 // messages counts what topics hold, from their first to their end offsets.
 func (c *cluster) messages(ctx context.Context, names ...string) (int64, error) {
-	client := &kafka.Client{Addr: kafka.TCP(c.kafka.Addr()), Timeout: 10 * time.Second}
+	client := &kafka.Client{Addr: kafka.TCP(c.Kafka.Addr()), Timeout: 10 * time.Second}
 	var total int64
 	for _, name := range names {
 		topic := c.name + "." + name
@@ -207,7 +208,7 @@ func (c *cluster) messages(ctx context.Context, names ...string) (int64, error) 
 
 // backlog accepts n records with no processor up, then lets the processors work
 // slowly: nothing may be sent again.
-func (p *program) backlog(ctx context.Context, s *servers, n int) (*Backlog, error) {
+func (p *program) backlog(ctx context.Context, s *harness.Servers, n int) (*Backlog, error) {
 	b := &Backlog{Records: n}
 	return b, p.phase(ctx, s, "backlog", func(c *cluster, sender *sender) error {
 		c.stack.ThirdParty.Behave(func(string, int) harness.Behaviour { return harness.Behaviour{Delay: 50 * time.Millisecond} })
@@ -231,7 +232,7 @@ func (p *program) backlog(ctx context.Context, s *servers, n int) (*Backlog, err
 		if n <= finishedBacklog {
 			err = c.finish(ctx, n)
 		} else {
-			sleep(ctx, watchBacklog)
+			_ = clock.Sleep(ctx, watchBacklog)
 		}
 		if err != nil {
 			return err
@@ -258,7 +259,7 @@ func (p *program) backlog(ctx context.Context, s *servers, n int) (*Backlog, err
 
 // rewound finishes n records, sets every group to the earliest offset, and looks
 // whether anything happens.
-func (p *program) rewound(ctx context.Context, s *servers, n int) (*Rewound, error) {
+func (p *program) rewound(ctx context.Context, s *harness.Servers, n int) (*Rewound, error) {
 	r := &Rewound{Records: n}
 	return r, p.phase(ctx, s, "rewound", func(c *cluster, sender *sender) error {
 		workers := c.of("processor", "acknowledger")
@@ -309,7 +310,7 @@ func (c *cluster) awaitReadAgain(ctx context.Context) error {
 	defer cancel()
 	for group, topics := range c.groups() {
 		for _, topic := range topics {
-			if err := harness.AwaitCaughtUp(ctx, c.kafka.Addr(), group, c.name+"."+topic); err != nil {
+			if err := harness.AwaitCaughtUp(ctx, c.Kafka.Addr(), group, c.name+"."+topic); err != nil {
 				return fmt.Errorf("group %s has not read %s again: %w", group, topic, err)
 			}
 		}

@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"waybill.internal/test/harness"
@@ -108,16 +107,6 @@ func TestKindsTakeTheirResourcesInOrder(t *testing.T) {
 			}
 		}
 	}
-}
-
-func TestSleepEndsWithItsContext(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		begin := time.Now()
-		if !sleep(t.Context(), time.Minute) || time.Since(begin) != time.Minute {
-			t.Errorf("slept %s, want a minute", time.Since(begin))
-		}
-	})
 }
 
 func TestByKindMeasuresTheFaultsThatStoodAlone(t *testing.T) {

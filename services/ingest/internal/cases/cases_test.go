@@ -9,35 +9,14 @@ import (
 	"strings"
 	"testing"
 
+	"waybill.internal/pkg/testmaterial"
 	"waybill.internal/services/ingest/internal/cases"
 )
-
-// materialFolder finds the test material: WAYBILL_CASES, or the folder beside the repository.
-func materialFolder(t testing.TB) string {
-	t.Helper()
-	if dir := os.Getenv("WAYBILL_CASES"); dir != "" {
-		return dir
-	}
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.work")); err == nil {
-			return filepath.Join(dir, "..", "shared", "cases")
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			t.Fatal("no go.work above the test's folder and WAYBILL_CASES is not set: cannot find the test material")
-		}
-		dir = parent
-	}
-}
 
 // Not parallel: hostile files are watched for the memory they take.
 func TestFolder(t *testing.T) {
 	var out strings.Builder
-	r, err := cases.Run(materialFolder(t), &out)
+	r, err := cases.Run(testmaterial.Folder(t), &out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +24,7 @@ func TestFolder(t *testing.T) {
 		t.Error(out.String())
 	}
 	for kind, n := range map[string]int{"csv": 50, "json": 10, "webhooks": 100, "xls": 20, "xlsx": 25, "xml": 40} {
-		if r.Total[kind] < n && os.Getenv("WAYBILL_CASES") == "" {
+		if r.Total[kind] < n && os.Getenv(testmaterial.Variable) == "" {
 			t.Errorf("only %d files of %s", r.Total[kind], kind)
 		}
 	}

@@ -8,12 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
 	"waybill.internal/pkg/integration"
+	"waybill.internal/pkg/testmaterial"
 	"waybill.internal/services/ingest/internal/formats"
 	"waybill.internal/services/ingest/internal/rows"
 )
@@ -32,11 +31,7 @@ const (
 // byte, with its numbers and lines, broken rows and the end included.
 func TestResume(t *testing.T) {
 	t.Parallel()
-	dir := os.Getenv("WAYBILL_CASES")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "..", "..", "shared", "cases")
-	}
-	all, err := load(dir)
+	all, err := load(testmaterial.Folder(t))
 	if err != nil {
 		t.Fatal(err)
 	}

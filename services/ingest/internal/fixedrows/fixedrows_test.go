@@ -1,10 +1,7 @@
 package fixedrows_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"reflect"
 	"strings"
@@ -16,6 +13,7 @@ import (
 	"waybill.internal/pkg/integration"
 	"waybill.internal/services/ingest/internal/fixedrows"
 	"waybill.internal/services/ingest/internal/rows"
+	"waybill.internal/services/ingest/internal/rows/rowstest"
 )
 
 func format(change func(f *integration.Fixed)) integration.Fixed {
@@ -26,18 +24,9 @@ func format(change func(f *integration.Fixed)) integration.Fixed {
 	return f
 }
 
-func readAll(r *fixedrows.Reader) ([]string, error) {
-	var out []string
-	for {
-		row, err := r.Next()
-		if e, broken := errors.AsType[*rows.RowError](err); broken {
-			out = append(out, fmt.Sprintf("%d@%d !%s", e.Number, e.Line, e.Code))
-			continue
-		}
-		if err != nil {
-			return out, err
-		}
-		out = append(out, fmt.Sprintf("%d@%d %s", row.Number, row.Line, row.Body))
+func opener(f integration.Fixed) rowstest.Opener {
+	return func(src io.Reader, maxRow int, from *rows.Mark) (rows.Reader, error) {
+		return fixedrows.New(src, &f, maxRow, from)
 	}
 }
 
@@ -69,10 +58,10 @@ func TestRows(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, err := readAll(r); err != io.EOF || !reflect.DeepEqual(got, c.want) {
+			if got, err := rowstest.All(r); err != io.EOF || !reflect.DeepEqual(got, c.want) {
 				t.Errorf("got  %q, %v\nwant %q", got, err, c.want)
 			}
-			checkResume(t, []byte(c.data), c.format)
+			rowstest.Resume(t, []byte(c.data), 64, opener(c.format))
 		})
 	}
 }
@@ -84,7 +73,7 @@ func TestErrors(t *testing.T) {
 	for _, data := range []string{"", "001", "001 Anna12\n"} {
 		r, err := fixedrows.New(io.MultiReader(strings.NewReader(data), iotest.ErrReader(cut)), &f, 64, nil)
 		if err == nil {
-			_, err = readAll(r)
+			_, err = rowstest.All(r)
 		}
 		if !errors.Is(err, cut) {
 			t.Errorf("%q: %v", data, err)
@@ -102,45 +91,6 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-type fataler interface {
-	Helper()
-	Fatal(args ...any)
-	Fatalf(format string, args ...any)
-}
-
-func checkResume(t fataler, data []byte, f integration.Fixed) {
-	t.Helper()
-	whole, err := fixedrows.New(bytes.NewReader(data), &f, 64, nil)
-	if err != nil {
-		return
-	}
-	all, end := readAll(whole)
-	again, err := fixedrows.New(bytes.NewReader(data), &f, 64, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for k := 0; k <= len(all); k++ {
-		stored, err := json.Marshal(again.Mark())
-		if err != nil {
-			t.Fatal(err)
-		}
-		var m rows.Mark
-		if err := json.Unmarshal(stored, &m); err != nil {
-			t.Fatal(err)
-		}
-		for _, from := range []rows.Mark{m, {Rows: k, Offset: -1}} {
-			r, err := fixedrows.New(bytes.NewReader(data), &f, 64, &from)
-			if err != nil {
-				t.Fatalf("%+v after row %d: %v", from, k, err)
-			}
-			if rest, ended := readAll(r); strings.Join(rest, "\n") != strings.Join(all[k:], "\n") || fmt.Sprint(ended) != fmt.Sprint(end) {
-				t.Fatalf("%+v after row %d: got %q, %v; want %q, %v", from, k, rest, ended, all[k:], end)
-			}
-		}
-		_, _ = again.Next()
-	}
-}
-
 func TestResumeAtEveryMark(t *testing.T) {
 	t.Parallel()
 	piece := rapid.SampledFrom([]string{"001 Anna12\n", "001 Anna12\r\n", "\n", "#\n", "ä", "x", "\r", "0123456789", "\xff", "\x00"})
@@ -151,7 +101,7 @@ func TestResumeAtEveryMark(t *testing.T) {
 			f.Comment = rapid.SampledFrom([]string{"", "#", "ä"}).Draw(t, "comment")
 			f.Charset = rapid.SampledFrom([]string{"auto", "utf-8", "windows-1252", "utf-16le", "shift_jis"}).Draw(t, "charset")
 		})
-		checkResume(t, data, f)
+		rowstest.Resume(t, data, 64, opener(f))
 	})
 }
 
@@ -166,6 +116,6 @@ func FuzzReader(f *testing.F) {
 			f.Pad, f.Charset = pad, charset
 			f.Columns = append(f.Columns, integration.FixedColumn{Name: "x", Start: start, Width: width})
 		})
-		checkResume(t, data[:min(len(data), 4096)], o)
+		rowstest.Resume(t, data[:min(len(data), 4096)], 64, opener(o))
 	})
 }

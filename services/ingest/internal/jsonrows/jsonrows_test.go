@@ -16,13 +16,12 @@ import (
 	"waybill.internal/pkg/integration"
 	"waybill.internal/services/ingest/internal/jsonrows"
 	"waybill.internal/services/ingest/internal/rows"
+	"waybill.internal/services/ingest/internal/rows/rowstest"
 )
 
 const maxRow = 1 << 20
 
-type opener func(src io.Reader, maxRow int, from *rows.Mark) (rows.Reader, error)
-
-func list(items string) opener {
+func list(items string) rowstest.Opener {
 	return func(src io.Reader, maxRow int, from *rows.Mark) (rows.Reader, error) {
 		r, err := jsonrows.New(src, &integration.JSON{Items: items}, maxRow, from)
 		return r, err
@@ -32,22 +31,6 @@ func list(items string) opener {
 func lines(src io.Reader, maxRow int, from *rows.Mark) (rows.Reader, error) {
 	r, err := jsonrows.NewLines(src, maxRow, from)
 	return r, err
-}
-
-// readAll gives each row as "number@line body" or "number@line !code", and how it ended.
-func readAll(r rows.Reader) ([]string, error) {
-	var out []string
-	for {
-		row, err := r.Next()
-		if e, broken := errors.AsType[*rows.RowError](err); broken {
-			out = append(out, fmt.Sprintf("%d@%d !%s", e.Number, e.Line, e.Code))
-			continue
-		}
-		if err != nil {
-			return out, err
-		}
-		out = append(out, fmt.Sprintf("%d@%d %s", row.Number, row.Line, row.Body))
-	}
 }
 
 func TestLists(t *testing.T) {
@@ -102,7 +85,7 @@ func TestLists(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := readAll(r)
+			got, err := rowstest.All(r)
 			e, failed := errors.AsType[*rows.FileError](err)
 			if !failed && err != io.EOF || failed != (c.end != "") || failed && (e.Code != c.end || e.Message == "") {
 				t.Errorf("ended with %v, want %q", err, c.end)
@@ -113,7 +96,7 @@ func TestLists(t *testing.T) {
 			if _, again := r.Next(); !errors.Is(again, err) {
 				t.Errorf("then %v, after %v", again, err)
 			}
-			checkResume(t, []byte(c.data), list(c.items), maxRow)
+			rowstest.Resume(t, []byte(c.data), maxRow, list(c.items))
 		})
 	}
 }
@@ -125,12 +108,12 @@ func TestLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := readAll(r)
+	got, err := rowstest.All(r)
 	want := []string{`1@1 {"a": 1}`, `2@3 {"value":[1,2]}`, "3@4 !invalid_json", "4@5 !invalid_json", "5@6 !row_too_long", "6@7 !invalid_json", `7@8 {"value":null}`}
 	if err != io.EOF || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %q, %v\nwant %q", got, err, want)
 	}
-	checkResume(t, []byte(data), lines, 64)
+	rowstest.Resume(t, []byte(data), 64, lines)
 }
 
 func TestTooLongElements(t *testing.T) {
@@ -140,15 +123,15 @@ func TestTooLongElements(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := readAll(r)
+	got, err := rowstest.All(r)
 	if want := []string{"1@1 !row_too_long", `2@1 {"b":2}`, "3@1 !row_too_long", `4@1 {"value":"z"}`}; err != io.EOF || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q, %v", got, err)
 	}
-	checkResume(t, []byte(data), list(""), 64)
-	for name, open := range map[string]opener{"list": list(""), "lines": lines} {
+	rowstest.Resume(t, []byte(data), 64, list(""))
+	for name, open := range map[string]rowstest.Opener{"list": list(""), "lines": lines} {
 		r, err := open(io.MultiReader(strings.NewReader(`["`), &endless{left: 70 << 20}), 64, nil)
 		if err == nil {
-			_, err = readAll(r)
+			_, err = rowstest.All(r)
 		}
 		if e, ok := errors.AsType[*rows.FileError](err); !ok || e.Code != rows.TooLarge {
 			t.Errorf("%s: an endless element ends with %v", name, err)
@@ -171,11 +154,11 @@ func (e *endless) Read(p []byte) (int, error) {
 func TestSourceErrorsAreNotTheEnd(t *testing.T) {
 	t.Parallel()
 	cut := errors.New("cable cut")
-	for name, open := range map[string]opener{"list": list("/a"), "lines": lines} {
+	for name, open := range map[string]rowstest.Opener{"list": list("/a"), "lines": lines} {
 		for _, data := range []string{"", `{"a":`, `{"a":[1,2`, `{"a":[1]}`, "{\"a\":[1]}\n"} {
 			r, err := open(io.MultiReader(strings.NewReader(data), iotest.ErrReader(cut)), maxRow, nil)
 			if err == nil {
-				_, err = readAll(r)
+				_, err = rowstest.All(r)
 			}
 			if !errors.Is(err, cut) {
 				t.Errorf("%s of %q: %v", name, data, err)
@@ -184,55 +167,13 @@ func TestSourceErrorsAreNotTheEnd(t *testing.T) {
 	}
 }
 
-type fataler interface {
-	Helper()
-	Fatal(args ...any)
-	Fatalf(format string, args ...any)
-}
-
-// checkResume goes on at every mark, and by the number of rows alone: both must give
-// exactly the rest, and end the same.
-func checkResume(t fataler, data []byte, open opener, maxRow int) {
-	t.Helper()
-	whole, err := open(bytes.NewReader(data), maxRow, nil)
-	if err != nil {
-		return
-	}
-	all, end := readAll(whole)
-	again, err := open(bytes.NewReader(data), maxRow, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for k := 0; k <= len(all); k++ {
-		stored, err := json.Marshal(again.Mark())
-		if err != nil {
-			t.Fatal(err)
-		}
-		var m rows.Mark
-		if err := json.Unmarshal(stored, &m); err != nil {
-			t.Fatal(err)
-		}
-		for name, from := range map[string]rows.Mark{"mark": m, "rows": {Rows: k, Offset: -1}} {
-			r, err := open(bytes.NewReader(data), maxRow, &from)
-			if err != nil {
-				t.Fatalf("%s %+v after row %d: %v", name, from, k, err)
-			}
-			rest, ended := readAll(r)
-			if strings.Join(rest, "\n") != strings.Join(all[k:], "\n") || fmt.Sprint(ended) != fmt.Sprint(end) {
-				t.Fatalf("%s %+v after row %d: got %q, %v; want %q, %v", name, from, k, rest, ended, all[k:], end)
-			}
-		}
-		_, _ = again.Next()
-	}
-}
-
 func TestResumeAtEveryMark(t *testing.T) {
 	t.Parallel()
 	piece := rapid.SampledFrom([]string{"{", "}", "[", "]", ",", ":", "1", `"a"`, `"b"`, `"a":[`, `{"a":`, "null", " ", "\n", `"x]"`, `{"a":1}`, "{},", `\`, `"`})
 	rapid.Check(t, func(t *rapid.T) {
 		data := []byte(strings.Join(rapid.SliceOfN(piece, 0, 30).Draw(t, "data"), ""))
-		checkResume(t, data, list(rapid.SampledFrom([]string{"", "/a", "/a/*", "/a/b"}).Draw(t, "items")), 16)
-		checkResume(t, data, lines, 16)
+		rowstest.Resume(t, data, 16, list(rapid.SampledFrom([]string{"", "/a", "/a/*", "/a/b"}).Draw(t, "items")))
+		rowstest.Resume(t, data, 16, lines)
 	})
 }
 
@@ -285,7 +226,7 @@ func FuzzReader(f *testing.F) {
 			return
 		}
 		data = data[:min(len(data), 2048)]
-		checkResume(t, data, list(items), 32)
-		checkResume(t, data, lines, 32)
+		rowstest.Resume(t, data, 32, list(items))
+		rowstest.Resume(t, data, 32, lines)
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"waybill.internal/pkg/catalog"
+	"waybill.internal/pkg/clock"
 	"waybill.internal/pkg/egress"
 	"waybill.internal/pkg/integration"
 	"waybill.internal/pkg/ledger"
@@ -102,7 +103,7 @@ func (s *Source) Run(ctx context.Context) error {
 		if worked && err == nil {
 			continue // a range may wait, or the next turn of this run
 		}
-		if !sleep(ctx, look+rand.N(look/4)) {
+		if clock.Sleep(ctx, look+rand.N(look/4)) != nil {
 			return nil
 		}
 	}
@@ -129,15 +130,4 @@ func (s *Source) turn(ctx context.Context) (worked bool, err error) {
 	}
 	s.rangeFirst = p.Request == 0
 	return true, s.work(ctx, session, p)
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

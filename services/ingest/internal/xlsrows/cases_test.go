@@ -11,34 +11,12 @@ import (
 	"testing"
 
 	"waybill.internal/pkg/integration"
+	"waybill.internal/pkg/testmaterial"
 	"waybill.internal/services/ingest/internal/rows"
 	"waybill.internal/services/ingest/internal/xlsrows"
 )
 
 const maxRow = 1 << 20
-
-// casesDir finds the shared test material: WAYBILL_CASES, or the folder beside
-// the repository.
-func casesDir(t testing.TB) string {
-	t.Helper()
-	if dir := os.Getenv("WAYBILL_CASES"); dir != "" {
-		return dir
-	}
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.work")); err == nil {
-			return filepath.Join(dir, "..", "shared", "cases")
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			t.Fatal("no go.work above the test's folder and WAYBILL_CASES is not set: cannot find the test material")
-		}
-		dir = parent
-	}
-}
 
 type caseFile struct {
 	File string `json:"file"`
@@ -58,7 +36,7 @@ type caseFile struct {
 
 func loadCases(t testing.TB) []caseFile {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(casesDir(t), "manifest.json"))
+	b, err := os.ReadFile(filepath.Join(testmaterial.Folder(t), "manifest.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +65,7 @@ func loadCases(t testing.TB) []caseFile {
 
 func (c caseFile) read(t testing.TB) []byte {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(casesDir(t), filepath.FromSlash(c.File)))
+	b, err := os.ReadFile(filepath.Join(testmaterial.Folder(t), filepath.FromSlash(c.File)))
 	if err != nil {
 		t.Fatal(err)
 	}

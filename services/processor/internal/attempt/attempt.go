@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"waybill.internal/pkg/catalog"
+	"waybill.internal/pkg/clock"
 	"waybill.internal/pkg/fault"
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/pkg/outbox"
@@ -90,10 +91,8 @@ func (w *Worker) isolate(ctx context.Context, c *claim.Claimed) bool {
 			return true // cut short: the attempt does not begin, and gives the record back
 		}
 		w.Log.Warn("the ledger did not note that a record is worked alone; it is asked again", zap.Stringer("record", c.Record.ID), zap.Error(err))
-		select {
-		case <-ctx.Done():
+		if clock.Sleep(ctx, readRetry) != nil {
 			return true
-		case <-time.After(readRetry):
 		}
 	}
 }
@@ -107,10 +106,8 @@ func (w *Worker) input(ctx context.Context, c *claim.Claimed) (steps.Input, erro
 			return in, err
 		}
 		w.Log.Warn("the ledger did not give what an attempt needs; it is asked again", zap.Stringer("record", c.Record.ID), zap.Error(err))
-		select {
-		case <-ctx.Done():
+		if clock.Sleep(ctx, readRetry) != nil {
 			return in, ctx.Err()
-		case <-time.After(readRetry):
 		}
 	}
 }

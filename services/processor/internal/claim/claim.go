@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
 
+	"waybill.internal/pkg/clock"
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/pkg/planted"
 	"waybill.internal/pkg/record"
@@ -173,20 +174,9 @@ func sleepUntil(ctx context.Context, due time.Time, now func() time.Time) error 
 		if wait <= 0 {
 			return nil
 		}
-		if err := sleep(ctx, min(wait, sleepSlice)); err != nil {
-			return err
+		if clock.Sleep(ctx, min(wait, sleepSlice)) != nil {
+			return ctx.Err()
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"waybill.internal/pkg/clock"
 	"waybill.internal/pkg/fault"
 	"waybill.internal/pkg/groupcommit"
 	"waybill.internal/pkg/ledger"
@@ -109,12 +110,7 @@ func (s *Settler) Settle(item Item) (ledger.Settled, error) {
 			return ledger.Settled{}, err
 		}
 		s.log.Warn("a settlement failed and is tried again while the session lives", zap.Stringer("record", item.Settlement.ID), zap.Error(err))
-		select {
-		case <-ctx.Done():
-			return ledger.Settled{}, fmt.Errorf("settle record %s: the session has lapsed: %w", item.Settlement.ID, err)
-		case <-time.After(wait):
-		}
-		if !item.Session.Alive() {
+		if clock.Sleep(ctx, wait) != nil || !item.Session.Alive() {
 			return ledger.Settled{}, fmt.Errorf("settle record %s: the session has lapsed: %w", item.Settlement.ID, err)
 		}
 		wait = min(2*wait, lastRetry)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"waybill.internal/pkg/clock"
 	"waybill.internal/pkg/integration"
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/services/waybill/internal/console"
@@ -271,9 +272,9 @@ func (c pollRunCommand) await(in *invocation, b *book, id int64) error {
 		v := rangeViewOf(r)
 		if r.State == "open" {
 			progress.Show(v.String())
-			if err := pause(ctx, pollWatch); err != nil {
+			if clock.Sleep(ctx, pollWatch) != nil {
 				progress.End()
-				return c.unfinished(in, err, fmt.Sprintf("request %d", id))
+				return c.unfinished(in, ctx.Err(), fmt.Sprintf("request %d", id))
 			}
 			continue
 		}
@@ -321,8 +322,8 @@ func (c pollRunCommand) now(in *invocation, b *book, name, source string) error 
 		if v.StartedAt != nil && !v.StartedAt.Before(asked) && v.EndedAt != nil && v.State == "waiting" {
 			return in.print(v, func(w io.Writer) { writePolls(w, []pollView{v}, b.Now()) })
 		}
-		if err := pause(ctx, pollWatch); err != nil {
-			return c.unfinished(in, err, c.Poll)
+		if clock.Sleep(ctx, pollWatch) != nil {
+			return c.unfinished(in, ctx.Err(), c.Poll)
 		}
 	}
 }
@@ -332,15 +333,4 @@ func (c pollRunCommand) unfinished(in *invocation, err error, what string) error
 		return problem(fmt.Errorf("%s was not done within %s and goes on; does an ingest run? waybill poll list says how far it is", what, c.Within))
 	}
 	return err
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

@@ -1,11 +1,11 @@
 package command
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"time"
 
+	"waybill.internal/pkg/clock"
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/pkg/record"
 )
@@ -88,20 +88,8 @@ func (c tailCommand) Run(in *invocation) error {
 		if len(page) >= tailPage {
 			continue
 		}
-		if !c.Follow || !sleep(in.ctx, tailPoll) {
+		if !c.Follow || clock.Sleep(in.ctx, tailPoll) != nil {
 			return nil
 		}
-	}
-}
-
-// sleep is false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"waybill.internal/pkg/clock"
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/pkg/record"
 	"waybill.internal/services/waybill/internal/console"
@@ -123,12 +124,8 @@ func (d *Demo) until(ctx context.Context, what string, done func(ledger.Count) (
 		if d.Now().After(deadline) {
 			return fmt.Errorf("waited %s for %s: %s; the log is %s", patience, what, d.line(c), d.logFile())
 		}
-		t := time.NewTimer(look)
-		select {
-		case <-ctx.Done():
-			t.Stop()
+		if clock.Sleep(ctx, look) != nil {
 			return ctx.Err()
-		case <-t.C:
 		}
 	}
 }

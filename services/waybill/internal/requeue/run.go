@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"waybill.internal/pkg/clock"
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/pkg/record"
 )
@@ -61,7 +62,7 @@ func (p Plan) Run(ctx context.Context, l Ledger, o Options) (Report, error) {
 		if o.Progress != nil {
 			o.Progress(report.Done)
 		}
-		if len(rest) > 0 && !sleep(ctx, time.Duration(len(batch))*time.Second/time.Duration(max(o.Rate, 1))) {
+		if len(rest) > 0 && clock.Sleep(ctx, time.Duration(len(batch))*time.Second/time.Duration(max(o.Rate, 1))) != nil {
 			return report, fmt.Errorf("interrupted: %d are done, %d are not; the same command goes on: %w", report.Done, report.Left, ctx.Err())
 		}
 	}
@@ -130,7 +131,7 @@ func await(whole context.Context, l Ledger, o Options, began record.Record) (str
 		if fate, known, err := fateOf(o.Act.Event, r); known {
 			return fate, err
 		}
-		if !sleep(ctx, probePoll) {
+		if clock.Sleep(ctx, probePoll) != nil {
 			if whole.Err() != nil {
 				return "", fmt.Errorf("interrupted while record %s was tried: %w", began.ID, whole.Err())
 			}
@@ -177,16 +178,5 @@ func stuck(o Options, r record.Record) (string, error) {
 		return "", fmt.Errorf("%w: record %s failed again (%s/%s: %s) and is %s", ErrProbe, r.ID, r.Failure.Class, r.Failure.Code, r.Failure.Message, r.State)
 	default:
 		return "", fmt.Errorf("%w: record %s is still %s after %s; is a processor running?", ErrProbe, r.ID, r.State, o.Probe)
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"waybill.internal/pkg/clock"
 	"waybill.internal/pkg/signature"
 )
 
@@ -230,12 +231,7 @@ func (r *run) until(ctx context.Context, s sending) (reply, error) {
 			got.tries = a.tries
 			return got, nil
 		}
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-		}
+		_ = clock.Sleep(ctx, pause)
 	}
 	return a, nil
 }

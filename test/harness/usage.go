@@ -1,4 +1,4 @@
-package main
+package harness
 
 import (
 	"fmt"
@@ -50,9 +50,16 @@ func readStat(pid int) (stat, error) {
 	return parseStat(string(raw))
 }
 
-// treeCPU is the CPU time of a process and of all its children, of those that
+// CPU is the CPU time of a process, without its children. Like everything here
+// that is read from /proc, it needs Linux.
+func CPU(pid int) (time.Duration, error) {
+	s, err := readStat(pid)
+	return s.own, err
+}
+
+// TreeCPU is the CPU time of a process and of all its children, of those that
 // have ended too: the whole of a Postgres, given its postmaster.
-func treeCPU(pid int) (time.Duration, error) {
+func TreeCPU(pid int) (time.Duration, error) {
 	root, err := readStat(pid)
 	if err != nil {
 		return 0, err
@@ -74,17 +81,20 @@ func treeCPU(pid int) (time.Duration, error) {
 	return total, nil
 }
 
-// peakRSS is the most memory a process has held so far, in bytes.
-func peakRSS(pid int) (int64, error) {
+// PeakMemory is the most memory a process has held so far, in bytes.
+func PeakMemory(pid int) (int64, error) { return memory(pid, "VmHWM") }
+
+// memory reads a figure of a process' status, in bytes.
+func memory(pid int, figure string) (int64, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, fmt.Errorf("memory of process %d: %w", pid, err)
 	}
 	for line := range strings.Lines(string(raw)) {
 		var kb int64
-		if n, _ := fmt.Sscanf(line, "VmHWM: %d kB", &kb); n == 1 {
+		if n, _ := fmt.Sscanf(line, figure+": %d kB", &kb); n == 1 {
 			return kb << 10, nil
 		}
 	}
-	return 0, fmt.Errorf("memory of process %d: no VmHWM in its status", pid)
+	return 0, fmt.Errorf("memory of process %d: no %s in its status", pid, figure)
 }
