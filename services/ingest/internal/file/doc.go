@@ -37,8 +37,9 @@
 // session. Rows are accepted in chunks of at most chunkRows rows or chunkBytes
 // bytes, and the place where the next chunk begins is kept in the same
 // transaction; whoever goes on after a crash begins exactly there. While one chunk
-// is committed the next one is prepared and the messages of the one before leave:
-// at most three are in memory, and a source reads one file at a time.
+// is committed the rows of the next go in, in a transaction that is committed after
+// it or undone with it, the one after is prepared, and the messages of the one before
+// leave: at most four are in memory, and a source reads one file at a time.
 //
 // A broken row, one without a key and one that the ledger's tables refuse is a
 // rejected record whose reasons name the line; it does not stop the file. What
