@@ -28,7 +28,7 @@ func Load(path string, lookup Lookup) (*Integration, error) {
 	dir := filepath.Dir(path)
 	d := &decoder{out: out, lookup: lookup, patterns: patterns(), secrets: true,
 		schemas: func(file string) (any, error) { return readSchema(dir, file) },
-		files:   func(file string, limit int64) ([]byte, error) { return readBeside(dir, file, limit) }}
+		files:   func(file string, limit int64) ([]byte, error) { return readBeside(dir, "the file", file, limit) }}
 	root := parseYAML(source, out)
 	if root == nil {
 		return nil, out.err()
@@ -154,21 +154,9 @@ func readBounded(path string, limit int64) ([]byte, error) {
 
 // readSchema reads a schema file in or below the directory of the integration.
 func readSchema(dir, file string) (any, error) {
-	root, err := os.OpenRoot(dir)
+	raw, err := readBeside(dir, "the schema", file, maxFile)
 	if err != nil {
-		return nil, fmt.Errorf("open the directory of the integration: %w", err)
-	}
-	defer root.Close()
-	info, err := root.Stat(filepath.FromSlash(file))
-	if err != nil {
-		return nil, fmt.Errorf("the schema cannot be read: %s; name a file in or below the directory of this one", lastWords(err))
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxFile {
-		return nil, fmt.Errorf("the schema %s must be a file of at most %d bytes", file, maxFile)
-	}
-	raw, err := root.ReadFile(filepath.FromSlash(file))
-	if err != nil {
-		return nil, fmt.Errorf("the schema cannot be read: %s", lastWords(err))
+		return nil, err
 	}
 	value, err := DecodeJSON(raw)
 	if err != nil {
@@ -177,8 +165,8 @@ func readSchema(dir, file string) (any, error) {
 	return value, nil
 }
 
-// readBeside reads a file in or below the directory of the integration.
-func readBeside(dir, file string, limit int64) ([]byte, error) {
+// readBeside reads a file in or below the directory of the integration; what says what it is, for errors.
+func readBeside(dir, what, file string, limit int64) ([]byte, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open the directory of the integration: %w", err)
@@ -186,14 +174,14 @@ func readBeside(dir, file string, limit int64) ([]byte, error) {
 	defer root.Close()
 	info, err := root.Stat(filepath.FromSlash(file))
 	if err != nil {
-		return nil, fmt.Errorf("the file cannot be read: %s; name a file in or below the directory of this one", lastWords(err))
+		return nil, fmt.Errorf("%s cannot be read: %s; name a file in or below the directory of this one", what, lastWords(err))
 	}
 	if !info.Mode().IsRegular() || info.Size() > limit {
-		return nil, fmt.Errorf("%s must be a file of at most %d bytes", file, limit)
+		return nil, fmt.Errorf("%s %s must be a file of at most %d bytes", what, file, limit)
 	}
 	raw, err := root.ReadFile(filepath.FromSlash(file))
 	if err != nil {
-		return nil, fmt.Errorf("the file cannot be read: %s", lastWords(err))
+		return nil, fmt.Errorf("%s cannot be read: %s", what, lastWords(err))
 	}
 	return raw, nil
 }

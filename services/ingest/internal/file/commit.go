@@ -12,8 +12,6 @@ import (
 	"waybill.internal/pkg/clock"
 	"waybill.internal/pkg/fault"
 	"waybill.internal/pkg/ledger"
-	"waybill.internal/pkg/record"
-	"waybill.internal/pkg/telemetry"
 	"waybill.internal/services/ingest/internal/accept"
 )
 
@@ -22,8 +20,6 @@ import (
 const (
 	firstWait = 100 * time.Millisecond
 	maxWait   = 2 * time.Second
-	// maxSamples bounds the record ids in an alert.
-	maxSamples = 5
 )
 
 // commit accepts the rows, in order. A row that the ledger's tables refuse is
@@ -264,7 +260,7 @@ func (r *reading) lookUp(end int, wait *time.Duration) (stored bool, err error) 
 // tell counts what became of the rows and raises what a person should know.
 func (r *reading) tell(arrivals []ledger.Arrival, receipts []ledger.Receipt) {
 	var received, duplicates, refused, rejected, unchanged int
-	problems := map[string]*telemetry.Problem{}
+	news := accept.NewNews(r.integration, r.source)
 	for i, receipt := range receipts {
 		f := arrivals[i].Failure
 		switch {
@@ -286,42 +282,19 @@ func (r *reading) tell(arrivals []ledger.Arrival, receipts []ledger.Receipt) {
 			r.file.Unidentified++
 		}
 		if receipt.Conflict {
-			r.problem(problems, telemetry.KindConflict, fault.Duplicate, "conflict", "a known idempotency key came with another body", receipt.Record)
+			news.Conflict(receipt.Record, "a known idempotency key came with another body")
 		}
 		if f == nil || receipt.Duplicate {
 			continue
 		}
 		rejected++
-		kind := telemetry.KindRejected
-		if f.Class == fault.Bug {
-			kind = telemetry.KindIntegrationInvalid
-		}
-		r.problem(problems, kind, f.Class, f.Code, f.Message, receipt.Record)
+		news.Rejected(receipt.Record, f)
 	}
-	for _, p := range problems {
-		r.Alert(*p)
-	}
+	news.Tell(r.Alert)
 	r.count("received", received)
 	r.count("duplicate", duplicates+unchanged)
 	r.count("refused", refused)
 	r.log.Debug("rows were accepted", zap.Int("received", received), zap.Int("rejected", rejected), zap.Int("duplicates", duplicates), zap.Int("refused", refused))
-}
-
-func (r *reading) problem(all map[string]*telemetry.Problem, kind telemetry.Kind, class fault.Class, code, message string, about record.Record) {
-	key := string(kind) + "/" + code
-	p := all[key]
-	if p == nil {
-		repair := "waybill trace " + about.ID.String()
-		if kind == telemetry.KindIntegrationInvalid {
-			repair = "waybill check"
-		}
-		p = &telemetry.Problem{Kind: kind, Integration: r.integration, Class: class, Code: code, Where: r.source, Message: message, Repair: repair}
-		all[key] = p
-	}
-	p.Count++
-	if len(p.Records) < maxSamples {
-		p.Records = append(p.Records, about.ID.String())
-	}
 }
 
 func (r *reading) count(answer string, rows int) {

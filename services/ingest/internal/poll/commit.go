@@ -7,8 +7,6 @@ import (
 
 	"waybill.internal/pkg/fault"
 	"waybill.internal/pkg/ledger"
-	"waybill.internal/pkg/record"
-	"waybill.internal/pkg/telemetry"
 	"waybill.internal/services/ingest/internal/accept"
 )
 
@@ -18,8 +16,6 @@ const (
 	chunkBytes = 4 << 20
 	// callTimeout bounds one transaction of the ledger.
 	callTimeout = 10 * time.Second
-	// maxSamples bounds the record ids in an alert.
-	maxSamples = 5
 )
 
 // commit accepts the items in pieces, in order. The last piece, which may be
@@ -110,12 +106,11 @@ func (t *turn) store(items []item, polled ledger.Polled, last bool, after func()
 // tell counts what became of the items and raises what a person should know.
 func (t *turn) tell(arrivals []ledger.Arrival, times []time.Time, receipts []ledger.Receipt) {
 	counts := map[string]int{}
-	problems := map[string]*telemetry.Problem{}
+	news := accept.NewNews(t.integration, t.source)
 	for k, receipt := range receipts {
 		f := arrivals[k].Failure
 		if receipt.Conflict {
-			t.problem(problems, telemetry.KindConflict, fault.Duplicate, "conflict",
-				"a known idempotency key came with another body: put what tells an item's version into idempotency_key", receipt.Record)
+			news.Conflict(receipt.Record, "a known idempotency key came with another body: put what tells an item's version into idempotency_key")
 		}
 		switch {
 		case receipt.Refused:
@@ -133,15 +128,9 @@ func (t *turn) tell(arrivals []ledger.Arrival, times []time.Time, receipts []led
 		if f == nil {
 			continue
 		}
-		kind := telemetry.KindRejected
-		if f.Class == fault.Bug {
-			kind = telemetry.KindIntegrationInvalid
-		}
-		t.problem(problems, kind, f.Class, f.Code, f.Message, receipt.Record)
+		news.Rejected(receipt.Record, f)
 	}
-	for _, p := range problems {
-		t.Alert(*p)
-	}
+	news.Tell(t.Alert)
 	for answer, n := range counts {
 		t.count(answer, n)
 	}
@@ -154,26 +143,9 @@ func (t *turn) missed(arrivals []ledger.Arrival, receipts []ledger.Receipt, n in
 	t.mark.Run.Missed += n
 	t.Missed(t.integration, t.config.Missed.Webhook, n)
 	for k := range arrivals {
-		if !receipts[k].Duplicate && len(t.missing) < maxSamples {
+		if !receipts[k].Duplicate && len(t.missing) < accept.MaxSamples {
 			t.missing = append(t.missing, receipts[k].Record.ID.String())
 		}
-	}
-}
-
-func (t *turn) problem(all map[string]*telemetry.Problem, kind telemetry.Kind, class fault.Class, code, message string, about record.Record) {
-	key := string(kind) + "/" + code
-	p := all[key]
-	if p == nil {
-		repair := "waybill trace " + about.ID.String()
-		if kind == telemetry.KindIntegrationInvalid {
-			repair = "waybill check"
-		}
-		p = &telemetry.Problem{Kind: kind, Integration: t.integration, Class: class, Code: code, Where: t.source, Message: message, Repair: repair}
-		all[key] = p
-	}
-	p.Count++
-	if len(p.Records) < maxSamples {
-		p.Records = append(p.Records, about.ID.String())
 	}
 }
 
