@@ -309,20 +309,30 @@ func (l *listening) answer(w http.ResponseWriter, r provider.Request, view *hear
 	}
 	switch {
 	case isHandshake && (view.Verdict == verdictVerified || !handshake.Signed):
-		view.Verdict, view.Status = verdictHandshake, handshake.Status
-		if handshake.ContentType != "" {
-			w.Header().Set("Content-Type", handshake.ContentType)
-		}
-		w.WriteHeader(handshake.Status)
-		_, _ = w.Write(handshake.Body) // the sender has gone if it fails
+		view.Verdict = verdictHandshake
+		give(w, handshake, view)
 	case view.Verdict == verdictRefused && !l.all:
 		view.Status = http.StatusUnauthorized
 		http.Error(w, view.Why, view.Status)
 	case l.forwardTo == "":
-		view.Status = http.StatusOK
-		w.WriteHeader(view.Status)
+		answer, wanted := provider.Accepted(l.scheme, r)
+		if !wanted {
+			answer = provider.Answer{Status: http.StatusOK}
+		}
+		give(w, answer, view)
 	default:
 		l.forward(w, r, view)
+	}
+}
+
+func give(w http.ResponseWriter, a provider.Answer, view *heardView) {
+	view.Status = a.Status
+	if a.ContentType != "" {
+		w.Header().Set("Content-Type", a.ContentType)
+	}
+	w.WriteHeader(a.Status)
+	if len(a.Body) > 0 { // 204 has none
+		_, _ = w.Write(a.Body) // the sender has gone if it fails
 	}
 }
 

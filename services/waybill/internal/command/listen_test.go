@@ -147,16 +147,16 @@ func TestListenForwardsWhatVerifies(t *testing.T) {
 func TestListenOfProviders(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()
-	for _, c := range []struct{ scheme, event, verdict string }{
-		{"stripe", "invoice.paid", "verified"}, {"slack", "url_verification", "handshake"}, {"slack", "slash_command", "verified"}, {"github", "ping", "handshake"},
-		{"sendgrid", "delivered", "verified"}, {"discord", "ping", "handshake"}, {"twilio", "message.received", "verified"}, {"square", "payment.created", "verified"},
-		{"adyen", "CAPTURE", "verified"}, {"mailgun", "failed", "verified"},
+	for _, c := range []struct{ scheme, event, verdict, says string }{
+		{"stripe", "invoice.paid", "verified", ""}, {"slack", "url_verification", "handshake", ""}, {"slack", "slash_command", "verified", ""}, {"github", "ping", "handshake", ""},
+		{"sendgrid", "delivered", "verified", ""}, {"discord", "ping", "handshake", ""}, {"discord", "command", "verified", `{"type":5}`}, {"square", "payment.created", "verified", ""},
+		{"twilio", "message.received", "verified", "<Response></Response>"}, {"adyen", "CAPTURE", "verified", ""}, {"mailgun", "failed", "verified", ""},
 	} {
 		t.Run(c.scheme+" "+c.event, func(t *testing.T) {
 			t.Parallel()
 			l := listen(t, home, "--scheme", c.scheme)
 			code, out, h := l.trigger(t, c.scheme, c.event, "--to", l.URL+"/in", "--secret", l.SecretFile)
-			if code != 0 || h.Verdict != c.verdict || h.Status != 200 {
+			if code != 0 || h.Verdict != c.verdict || h.Status != 200 || !strings.Contains(out, c.says) {
 				t.Errorf("%d %s %+v", code, out, h)
 			}
 		})
