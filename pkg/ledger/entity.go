@@ -36,7 +36,16 @@ func (l *Ledger) acceptTracked(ctx context.Context, session int64, arrivals []Ar
 
 // insertAndHeal answers every arrival inside a transaction of the caller's.
 func (l *Ledger) insertAndHeal(ctx context.Context, tx pgx.Tx, session int64, arrivals []Arrival, receipts []Receipt) ([]Batch, error) {
-	batches, known, err := l.insert(ctx, tx, "accept", session, arrivals, receipts)
+	return l.insertThenHeal(ctx, tx, "accept", session, arrivals, receipts, func() error { return nil })
+}
+
+// insertThenHeal is insertAndHeal by a statement of the caller's choice, see insert.
+// inserted is called in between, and its error ends it.
+func (l *Ledger) insertThenHeal(ctx context.Context, tx pgx.Tx, statement string, session int64, arrivals []Arrival, receipts []Receipt, inserted func() error) ([]Batch, error) {
+	batches, known, err := l.insert(ctx, tx, statement, session, arrivals, receipts)
+	if err == nil {
+		err = inserted()
+	}
 	if err != nil || len(known) == 0 {
 		return batches, err
 	}

@@ -203,15 +203,7 @@ func knownRecord(err error) bool {
 
 func (l *Ledger) acceptRows(ctx context.Context, tx pgx.Tx, session int64, f File, arrivals []Arrival, receipts []Receipt, statement string, inserted func() error) ([]Batch, error) {
 	if !f.Ordered {
-		batches, known, err := l.insert(ctx, tx, statement, session, arrivals, receipts)
-		if err == nil {
-			err = inserted()
-		}
-		if err == nil && len(known) > 0 {
-			var healed []Batch
-			healed, err = l.duplicates(ctx, tx, session, arrivals, known, receipts)
-			batches = append(batches, healed...)
-		}
+		batches, err := l.insertThenHeal(ctx, tx, statement, session, arrivals, receipts, inserted)
 		if err == nil && tracked(arrivals) {
 			err = l.keepLatest(ctx, tx, arrivals, receipts, f)
 		}
@@ -228,10 +220,7 @@ func (l *Ledger) acceptRows(ctx context.Context, tx pgx.Tx, session int64, f Fil
 	for k, i := range fresh {
 		some[k] = arrivals[i]
 	}
-	batches, err := l.insertAndHeal(ctx, tx, session, some, answers)
-	if err == nil {
-		err = inserted()
-	}
+	batches, err := l.insertThenHeal(ctx, tx, statement, session, some, answers, inserted)
 	if err != nil {
 		return nil, err
 	}

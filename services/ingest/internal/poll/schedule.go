@@ -6,6 +6,7 @@ import (
 
 	"waybill.internal/pkg/fault"
 	"waybill.internal/pkg/integration"
+	"waybill.internal/services/ingest/internal/timetable"
 )
 
 const (
@@ -15,31 +16,15 @@ const (
 	maxWait   = 5 * time.Minute
 	slowWait  = time.Minute
 	maxSlow   = 15 * time.Minute
-	// often is the longest time between two runs of a schedule that follows the
-	// hours as they pass, also when the clock on the wall goes back.
-	often = time.Hour
 )
 
-// nextRun is the first run after now, of a source whose last one began at began.
-// A run whose time the clock on the wall jumps over is made all the same, and
-// one whose time it shows twice once, unless the schedule runs hourly or more often.
+// nextRun is the first run after now, of a source whose last one began at began; the
+// zero time means that there is none.
 func nextRun(c integration.Cadence, zone *time.Location, began, now time.Time) time.Time {
 	if c.Every > 0 {
 		return began.Add(c.Every)
 	}
-	at := now.In(zone)
-	wall := time.Date(at.Year(), at.Month(), at.Day(), at.Hour(), at.Minute(), at.Second(), at.Nanosecond(), time.UTC)
-	nominal := c.Schedule.Next(wall)
-	if nominal.IsZero() || c.Schedule.Next(nominal).Sub(nominal) <= often {
-		return c.Schedule.Next(at)
-	}
-	for {
-		next := time.Date(nominal.Year(), nominal.Month(), nominal.Day(), nominal.Hour(), nominal.Minute(), 0, 0, zone)
-		if next.After(now) || nominal.IsZero() {
-			return next
-		}
-		nominal = c.Schedule.Next(nominal) // rises: the loop ends with the first that lies ahead
-	}
+	return timetable.Table{Every: c.Schedule, Zone: zone}.After(now)
 }
 
 // backoff is the wait after so many failures in a row: doubling, with a fifth of
