@@ -34,7 +34,9 @@ type Spec[C any] struct {
 type Part struct {
 	Name string
 	// Run works until ctx ends and returns nil then. Returning earlier, with or
-	// without an error, stops the process.
+	// without an error, stops the process. It is called once for every part, so it
+	// may be what closes a thing that Build made: when the process is to stop before
+	// the part's turn, it is called with a ctx that has ended.
 	Run func(ctx context.Context) error
 	// Ready says why the part is not ready, nil when it is. A nil function means
 	// ready while running. It is asked often and must not block.

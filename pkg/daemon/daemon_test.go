@@ -205,6 +205,52 @@ func TestLife(t *testing.T) {
 	}
 }
 
+// A part that only closes what Build made does so also when the process is told to
+// stop, or fails, before the part's turn.
+func TestStopBeforeAllHaveStarted(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("no ledger")
+	for name, awaited := range map[string]func(ctx context.Context, p *Process) error{
+		"told":  func(ctx context.Context, p *Process) error { p.Stop(); return wait(ctx) },
+		"fails": func(context.Context, *Process) error { return broken },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var story []string // each part runs after the other
+			process := make(chan *Process, 1)
+			p, err := Start(t.Context(), spec(func(context.Context, *Env, struct{}) ([]Part, error) {
+				return []Part{
+					{Name: "ledger", Await: true, Ready: func() error { return broken }, Run: func(ctx context.Context) error {
+						err := awaited(ctx, <-process)
+						story = append(story, "ledger")
+						return err
+					}},
+					AtEnd("publisher", time.Second, func(ctx context.Context) error { story = append(story, "publisher"); return ctx.Err() }),
+					{Name: "http", Run: func(ctx context.Context) error {
+						if ctx.Err() == nil {
+							t.Error("started although the part before it was never ready")
+						}
+						story = append(story, "http")
+						return nil
+					}},
+				}, nil
+			}), nothing, LogTo(io.Discard))
+			if err != nil {
+				t.Fatal(err)
+			}
+			process <- p
+			err = p.Wait()
+			want := "http publisher ledger"
+			if name == "fails" {
+				want = "ledger http publisher" // it ended by itself
+			}
+			if got := strings.Join(story, " "); got != want || errors.Is(err, broken) != (name == "fails") || (err != nil && name == "told") {
+				t.Errorf("%q stopped with %v, want %q", got, err, want)
+			}
+		})
+	}
+}
+
 func wait(ctx context.Context) error { <-ctx.Done(); return nil }
 
 func TestEnds(t *testing.T) {

@@ -84,15 +84,16 @@ func (p *Process) startAdmin(o own) error {
 	if err != nil {
 		return err
 	}
-	p.admin = p.start(HTTP("admin", l, p.adminHandler(o.pprof || isLoopback(o.admin)), p.env.Log))
+	p.admin = p.start(context.WithoutCancel(p.ctx), HTTP("admin", l, p.adminHandler(o.pprof || isLoopback(o.admin)), p.env.Log))
 	p.env.Log.Info("admin listener", zap.String(telemetry.FieldAddress, l.Addr().String()))
 	return nil
 }
 
-// start runs a part on its own context: parts are stopped one by one, in
-// reverse order, so the process' context ending must not end them all at once.
-func (p *Process) start(part Part) *running {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(p.ctx))
+// start runs a part on a context of its own below ctx. That is not the process'
+// context, which would end all parts at once: they are stopped one by one, in
+// reverse order.
+func (p *Process) start(ctx context.Context, part Part) *running {
+	ctx, cancel := context.WithCancel(ctx)
 	r := &running{part: part, cancel: cancel, done: make(chan struct{})}
 	go func() { // ends by r.cancel or by itself; stop waits for it
 		defer close(r.done)
@@ -140,7 +141,7 @@ func (p *Process) life(parts []Part) {
 		}
 		timer.Stop()
 	}
-	p.err = errors.Join(err, failed, p.stopParts(), p.abandon())
+	p.err = errors.Join(err, failed, p.stopParts(parts), p.abandon())
 }
 
 func (p *Process) report(r *running, first chan<- *running) {
@@ -153,7 +154,7 @@ func (p *Process) startParts(parts []Part, first chan *running) error {
 		if p.ctx.Err() != nil {
 			return nil
 		}
-		r := p.start(part)
+		r := p.start(context.WithoutCancel(p.ctx), part)
 		go p.report(r, first) // ends with the part
 		p.mu.Lock()
 		p.running = append(slices.Clone(p.running), r)
@@ -225,20 +226,23 @@ func ended(r *running) error {
 	return fmt.Errorf("part %s failed: %w", r.part.Name, r.err)
 }
 
-// stopParts stops the parts in reverse order of their start. A part that hangs
-// is named and left behind, so that the others still get their chance.
-func (p *Process) stopParts() error {
+// stopParts stops the parts in reverse order of their start. Those whose turn had
+// not come run too, on the process' context, which has ended: they close what Build
+// made for them. A part that hangs is named and left behind, so that the others
+// still get their chance.
+func (p *Process) stopParts(parts []Part) error {
 	p.mu.Lock()
-	parts := p.running
+	started := p.running
 	p.mu.Unlock()
 	var errs []error
-	for _, r := range slices.Backward(parts) {
+	for _, part := range slices.Backward(parts[len(started):]) {
+		errs = append(errs, p.stop(p.start(p.ctx, part)))
+	}
+	for _, r := range slices.Backward(started) {
 		if isDone(r) { // by itself: reported by ended
 			continue
 		}
-		if err := p.stop(r); err != nil {
-			errs = append(errs, err)
-		}
+		errs = append(errs, p.stop(r))
 	}
 	return errors.Join(errs...)
 }
