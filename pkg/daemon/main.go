@@ -37,6 +37,7 @@ func ExitCode(err error) int {
 
 // Main is a binary's main function. It does not return.
 func Main[C any](spec Spec[C]) {
+	paceGarbage()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
 	os.Exit(run(spec, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr, signals, os.Exit))

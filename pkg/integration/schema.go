@@ -179,9 +179,10 @@ func pointer(location []string) string {
 	return out.String()
 }
 
-func escapePointer(part string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(part)
-}
+// pointerEscapes is made once: it is immutable, and costs more to make than to use.
+var pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")
+
+func escapePointer(part string) string { return pointerEscapes.Replace(part) }
 
 // message is our text for a violation: short, and without the value, which may be private.
 func message(k jsonschema.ErrorKind) string {

@@ -17,7 +17,7 @@ import (
 type ProducerConfig struct {
 	// Linger is the least time between the starts of two requests to one broker;
 	// what arrives meanwhile goes together. An idle broker is written to at once.
-	// Default 2ms, at most 1s; negative is none.
+	// Default 10ms, at most 1s; negative is none.
 	Linger time.Duration
 	// MaxQueuedBytes bounds what waits and is under way; Publish blocks at the bound.
 	// Default 32 MiB, at least MaxMessageBytes.
@@ -32,7 +32,7 @@ type ProducerConfig struct {
 func (c ProducerConfig) withDefaults() ProducerConfig {
 	switch {
 	case c.Linger == 0:
-		c.Linger = 2 * time.Millisecond
+		c.Linger = 10 * time.Millisecond
 	case c.Linger < 0:
 		c.Linger = 0
 	}

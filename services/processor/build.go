@@ -84,9 +84,11 @@ func build(ctx context.Context, env *daemon.Env, c Config, funcs map[string]step
 	worker := &attempt.Worker{Ledger: b.Ledger, Catalog: b.Catalog, Settler: settler, Log: env.Log, Settled: watch.settled,
 		Runner: &steps.Runner{Lookups: lookups, Destinations: destinations, Funcs: funcs}}
 	quarantine := stream.NewQuarantine(b.Producer, b.Topics, watch.quarantined)
-	claimer := claim.New(claim.Config{Ledger: b.Ledger, Sessions: b.Sessions, Shares: shares(c.InFlight), Quarantine: quarantine.Put, Work: worker.Work, Log: env.Log,
+	claimer, err := claim.New(claim.Config{Ledger: b.Ledger, Sessions: b.Sessions, Shares: shares(c.InFlight), Quarantine: quarantine.Put, Work: worker.Work, Log: env.Log,
 		Version: func(integration string) int64 { e, _ := b.Catalog.Get(integration); return e.Version }})
-
+	if err != nil {
+		return nil, err
+	}
 	parts := append(b.Parts(),
 		daemon.AtEnd("destinations", closeTimeout, closing(destinations.Close, pool.Close)),
 		daemon.AtEnd("settler", closeTimeout, settler.Close),

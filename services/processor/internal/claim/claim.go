@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"waybill.internal/pkg/clock"
+	"waybill.internal/pkg/groupcommit"
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/pkg/planted"
 	"waybill.internal/pkg/record"
@@ -23,6 +24,14 @@ import (
 
 // claimLimit bounds one claim; it is shorter than a session without a renewal.
 const claimLimit = 5 * time.Second
+
+// gather is the least time between the starts of two claims, and how long a call that
+// found no room gathers it: no sender waits for a claim, and one for each partition
+// and each record that ends would cost the most.
+const gather = 10 * time.Millisecond
+
+// maxClaimed bounds the records of one claim, and so its locks.
+const maxClaimed = 1000
 
 // sleepSlice is how long a wait for a due time goes on before it is reckoned again:
 // the ledger's clock may have been set, and our estimate of it with it.
@@ -60,6 +69,7 @@ type Config struct {
 type Claimer struct {
 	Config
 	shares  map[kind]*semaphore.Weighted
+	claims  *groupcommit.Group[wanted, granted]
 	workers sync.WaitGroup
 	stop    context.Context // ends when the drain is over
 	cut     context.CancelFunc
@@ -74,13 +84,22 @@ const (
 )
 
 // New makes a claimer; Drain ends it.
-func New(c Config) *Claimer {
+func New(config Config) (*Claimer, error) {
 	stop, cut := context.WithCancel(context.Background())
-	return &Claimer{Config: c, stop: stop, cut: cut, shares: map[kind]*semaphore.Weighted{
-		newWork: semaphore.NewWeighted(max(1, c.Shares.New)),
-		retries: semaphore.NewWeighted(max(1, c.Shares.Retry)),
-		replays: semaphore.NewWeighted(max(1, c.Shares.Replay)),
+	c := &Claimer{Config: config, stop: stop, cut: cut, shares: map[kind]*semaphore.Weighted{
+		newWork: semaphore.NewWeighted(max(1, config.Shares.New)),
+		retries: semaphore.NewWeighted(max(1, config.Shares.Retry)),
+		replays: semaphore.NewWeighted(max(1, config.Shares.Replay)),
 	}}
+	inFlight := int(config.Shares.New + config.Shares.Retry + config.Shares.Replay)
+	var err error
+	c.claims, err = groupcommit.New(groupcommit.Config[wanted, granted]{
+		// What is counted instead of bytes is records; each has its place already, so that the queue is never full.
+		Commit: c.commit, Size: func(w wanted) int { return len(w.refs) }, MaxBytes: maxClaimed,
+		QueueItems: inFlight + 3, QueueBytes: max(inFlight+3, maxClaimed), Interval: gather, LowInterval: gather,
+		CommitTimeout: 2 * claimLimit, // the commit has its own bound
+	})
+	return c, err
 }
 
 func kindOf(topic string) kind {
@@ -98,33 +117,22 @@ func kindOf(topic string) kind {
 // which there is room. It returns how many are done with. It is what the
 // consumer calls, one call at a time per partition.
 func (c *Claimer) Handle(ctx context.Context, messages []stream.Message) (int, error) {
-	envelopes, n, err := c.read(ctx, messages)
+	room := c.shares[kindOf(messages[0].Topic)]
+	envelopes, n, err := c.read(ctx, messages, room)
 	if err != nil || len(envelopes) == 0 {
 		return n, err
 	}
-	room := c.shares[kindOf(messages[0].Topic)]
-	if err := room.Acquire(ctx, 1); err != nil {
-		return 0, err
-	}
-	taken := 1
-	for taken < len(envelopes) && room.TryAcquire(1) {
-		taken++
-	}
-	if taken < len(envelopes) { // what stands behind the last that has room comes again
-		n = envelopes[taken].position
-		envelopes = envelopes[:taken]
-	}
-	claimed, session, err := c.claim(ctx, envelopes)
+	got, err := c.claim(ctx, envelopes)
 	if err != nil {
-		room.Release(int64(taken))
+		room.Release(int64(len(envelopes)))
 		return 0, err
 	}
-	for i, r := range claimed {
+	for i, r := range got.records {
 		if r.Fence == 0 { // stale: claimed, settled or requeued by somebody since
 			room.Release(1)
 			continue
 		}
-		c.start(room, envelopes[i], r, session)
+		c.start(room, envelopes[i], r, got.session)
 	}
 	if planted.HighestOffset { // the offset of the last that was fetched
 		n = len(messages)
@@ -132,13 +140,23 @@ func (c *Claimer) Handle(ctx context.Context, messages []stream.Message) (int, e
 	return n, nil
 }
 
-// read decodes the head of the partition that is due. If nothing is due yet it
-// waits for the first; messages that are not ours go to quarantine.
-func (c *Claimer) read(ctx context.Context, messages []stream.Message) ([]envelope, int, error) {
+// read decodes the head of the partition that is due and finds room, which the
+// caller has to give back; with an error nothing is held. It waits only while it
+// holds nothing: for the first message's due time, and for room. Messages that are
+// not ours go to quarantine.
+func (c *Claimer) read(ctx context.Context, messages []stream.Message, room *semaphore.Weighted) ([]envelope, int, error) {
 	var list []envelope
 	for i, m := range messages {
+		if len(list) > 0 && !room.TryAcquire(1) { // it comes again, and is decoded then
+			return list, i, nil
+		}
 		e, err := stream.DecodeRecord(m)
-		if err != nil {
+		early := err == nil && e.DueAt.After(c.Ledger.Now())
+		if len(list) > 0 && (early || err != nil) {
+			room.Release(1)
+		}
+		switch {
+		case err != nil:
 			if err := c.Quarantine(ctx, m, err); err != nil {
 				if len(list) > 0 {
 					return list, i, nil // these first; it comes again at the head
@@ -146,25 +164,43 @@ func (c *Claimer) read(ctx context.Context, messages []stream.Message) ([]envelo
 				return nil, i, fmt.Errorf("quarantine %s/%d@%d: %w", m.Topic, m.Partition, m.Offset, err)
 			}
 			continue
-		}
-		if !e.DueAt.IsZero() && e.DueAt.After(c.Ledger.Now()) {
-			if len(list) > 0 {
-				return list, i, nil
-			}
+		case early && len(list) > 0:
+			return list, i, nil
+		case early:
 			if err := sleepUntil(ctx, e.DueAt, c.Ledger.Now); err != nil {
 				return nil, i, err
 			}
 		}
+		if len(list) == 0 {
+			if err := c.enter(ctx, room); err != nil {
+				return nil, i, err
+			}
+		}
 		m.Key, m.Value, m.Headers = nil, nil, nil
-		list = append(list, envelope{Record: e, origin: m, position: i})
+		list = append(list, envelope{Record: e, origin: m})
 	}
 	return list, len(messages), nil
 }
 
+// enter takes the first place. Where none is free, one is waited for, and then a
+// little longer for more: a claim for each record that ends would cost the most.
+func (c *Claimer) enter(ctx context.Context, room *semaphore.Weighted) error {
+	if room.TryAcquire(1) {
+		return nil
+	}
+	if err := room.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	if err := clock.Sleep(ctx, gather); err != nil {
+		room.Release(1)
+		return err
+	}
+	return nil
+}
+
 type envelope struct {
 	stream.Record
-	origin   stream.Message
-	position int // in the messages of this call
+	origin stream.Message
 }
 
 // sleepUntil returns when now, asked every sleepSlice, has reached due.
@@ -180,26 +216,56 @@ func sleepUntil(ctx context.Context, due time.Time, now func() time.Time) error 
 	}
 }
 
-func (c *Claimer) claim(ctx context.Context, envelopes []envelope) ([]record.Record, *ledger.Session, error) {
+// wanted is what one call of Handle wants to claim.
+type wanted struct {
+	session *ledger.Session
+	refs    []ledger.Ref
+}
+
+// granted is the answer, in the order of the refs.
+type granted struct {
+	records []record.Record
+	session *ledger.Session
+}
+
+// claim claims together with the calls for other partitions. It does not end with
+// ctx, which a rebalance ends: cut off in the middle of its commit, a claim would
+// leave us not knowing what we hold.
+func (c *Claimer) claim(ctx context.Context, envelopes []envelope) (granted, error) {
 	session, err := c.Sessions.Current(ctx)
 	if err != nil {
-		return nil, nil, err
+		return granted{}, err
 	}
 	refs := make([]ledger.Ref, len(envelopes))
 	for i, e := range envelopes {
 		refs[i] = ledger.Ref{ID: e.ID, Fence: e.Fence, Version: c.Version(e.Integration)}
 	}
-	// Not under ctx, which a rebalance ends: cut off in the middle of its commit, a claim
-	// would leave us not knowing what we hold.
-	call, cancel := context.WithTimeout(session.Context(), claimLimit)
+	return c.claims.Do(context.WithoutCancel(ctx), wanted{session, refs})
+}
+
+func (c *Claimer) commit(_ context.Context, calls []wanted) ([]granted, error) {
+	session := calls[len(calls)-1].session
+	var refs []ledger.Ref
+	for _, call := range calls {
+		refs = append(refs, call.refs...)
+	}
+	ctx, cancel := context.WithTimeout(session.Context(), claimLimit)
 	defer cancel()
-	claimed, err := c.Ledger.Claim(call, session.ID, refs)
+	records, err := c.Ledger.Claim(ctx, session.ID, refs)
 	if errors.Is(err, ledger.ErrUnknown) {
 		// Perhaps these records are ours and we would never know: with the session they lapse,
 		// and the re-driver gives them to somebody who does.
 		session.End()
 	}
-	return claimed, session, err
+	if err != nil {
+		return nil, err
+	}
+	answers := make([]granted, len(calls))
+	for i, call := range calls {
+		answers[i] = granted{records[:len(call.refs)], session}
+		records = records[len(call.refs):]
+	}
+	return answers, nil
 }
 
 func (c *Claimer) start(room *semaphore.Weighted, e envelope, r record.Record, session *ledger.Session) {
@@ -218,6 +284,7 @@ func (c *Claimer) start(room *semaphore.Weighted, e envelope, r record.Record, s
 // Drain waits for the workers; when ctx ends first it cuts them short, and they
 // give back what they have not begun.
 func (c *Claimer) Drain(ctx context.Context) error {
+	err := c.claims.Close(ctx)
 	done := make(chan struct{})
 	go func() {
 		c.workers.Wait()
@@ -225,7 +292,7 @@ func (c *Claimer) Drain(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
-		return nil
+		return err
 	case <-ctx.Done():
 		c.cut()
 		<-done // workers return when their context has ended: every wait of theirs heeds it

@@ -25,9 +25,11 @@ const (
 	// workers is how many settlements commit at once: while one waits for the disk
 	// the next is being written.
 	workers = 2
-	// gather is the least time between the starts of two settlements at a low rate: no
-	// sender waits for one, and a transaction for each record would cost the most.
+	// gather is the least time between the starts of two settlements at a low rate,
+	// gatherBusy at a high one: no sender waits for a settlement, and a transaction for
+	// each record would cost the most. A settlement's record holds its place so long.
 	gather     = 20 * time.Millisecond
+	gatherBusy = 10 * time.Millisecond
 	firstRetry = 50 * time.Millisecond
 	lastRetry  = time.Second
 )
@@ -53,7 +55,7 @@ func New(l *ledger.Ledger, p *outbox.Publisher, log *zap.Logger) (*Settler, erro
 	var err error
 	s.group, err = groupcommit.New(groupcommit.Config[Item, ledger.Settled]{
 		Commit: s.commit, Size: size, MaxItems: maxItems, MaxBytes: maxBytes, QueueItems: queueSize, Workers: workers,
-		LowInterval: gather,
+		Interval: gatherBusy, LowInterval: gather,
 	})
 	return s, err
 }
