@@ -46,6 +46,7 @@ type Config[T, R any] struct {
 	QueueBytes    int           // waiting; 16 * MaxBytes
 	Interval      time.Duration // the least interval at HighRate and above; 5 ms; negative: none
 	LowInterval   time.Duration // the least interval at LowRate and below; 0; for items that no sender waits for it may be the longer one
+	Linger        time.Duration // how long the first item that finds nothing waiting waits for others that come at the same time; 0
 	CommitTimeout time.Duration // of one call of Commit; 5 s
 	Workers       int           // batches under way at once; 1
 }
@@ -93,6 +94,9 @@ func (c Config[T, R]) withTimes() (Config[T, R], error) {
 	}
 	if c.LowInterval < 0 || c.LowInterval > MaxInterval {
 		return c, fmt.Errorf("group commit: Config.LowInterval is %s; give 0 to %s", c.LowInterval, MaxInterval)
+	}
+	if c.Linger < 0 || c.Linger > MaxInterval {
+		return c, fmt.Errorf("group commit: Config.Linger is %s; give 0 to %s", c.Linger, MaxInterval)
 	}
 	if c.CommitTimeout == 0 {
 		c.CommitTimeout = 5 * time.Second

@@ -322,6 +322,49 @@ func TestLowInterval(t *testing.T) {
 	})
 }
 
+// What comes shortly after an item that found nothing waiting goes with it; what
+// waits already waits no longer for that.
+func TestLinger(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		var batches []string
+		g := start(t, groupcommit.Config[int, int]{
+			Linger: 2 * time.Millisecond, Interval: 10 * time.Millisecond, LowInterval: 10 * time.Millisecond,
+			Commit: func(ctx context.Context, items []int) ([]int, error) {
+				batches = append(batches, fmt.Sprintf("%v at %v", items, time.Since(begin)))
+				return double(ctx, items)
+			},
+		})
+		for n, after := range []time.Duration{0, time.Millisecond, 4 * time.Millisecond, 11 * time.Millisecond, 100 * time.Millisecond} {
+			time.AfterFunc(after, func() { _ = g.Submit(n, func(int, error) {}) })
+		}
+		time.Sleep(time.Second) // virtual
+		synctest.Wait()
+		if got, want := fmt.Sprint(batches), "[[0 1] at 2ms [2 3] at 12ms [4] at 102ms]"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	})
+}
+
+func TestLists(t *testing.T) {
+	t.Parallel()
+	lists := [][]int{{1, 2}, {}, {3}}
+	got, err := groupcommit.Lists(double)(t.Context(), lists)
+	if err != nil || fmt.Sprint(got) != "[[2 4] [] [6]]" {
+		t.Errorf("got %v, %v", got, err)
+	}
+	broken := errors.New("broken")
+	got, err = groupcommit.Lists(func(context.Context, []int) ([]int, error) { return nil, broken })(t.Context(), lists)
+	if got != nil || !errors.Is(err, broken) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	got, err = groupcommit.Lists(func(context.Context, []int) ([]int, error) { return []int{1}, nil })(t.Context(), lists)
+	if got != nil || err != nil {
+		t.Errorf("one result for three items gave %v, %v", got, err)
+	}
+}
+
 func TestFullBatchDoesNotWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

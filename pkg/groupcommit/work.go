@@ -31,9 +31,17 @@ func (g *Group[T, R]) work() {
 // gather waits for items and for the interval and takes the next batch; false
 // once the group is closed and nothing waits.
 func (g *Group[T, R]) gather() ([]*entry[T, R], bool) {
+	var first time.Time // when something was found waiting
 	for {
 		g.mu.Lock()
-		wait := g.pace.wait(time.Now())
+		now := time.Now()
+		wait := g.pace.wait(now)
+		if g.items > 0 && g.config.Linger > 0 {
+			if first.IsZero() {
+				first = now
+			}
+			wait = max(wait, first.Add(g.config.Linger).Sub(now))
+		}
 		closed := g.closed
 		switch {
 		case g.items == 0 && closed:

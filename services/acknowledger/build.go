@@ -32,7 +32,7 @@ func Spec() daemon.Spec[Config] {
 
 // Build wires the parts, in the order in which they start:
 //
-//	backbone ─▶ settler ─▶ notifier ─▶ consumer
+//	backbone ─▶ settler ─▶ notifier ─▶ claims ─▶ consumer
 //
 // They stop in reverse: nothing new comes, then what is gathered is told, then
 // what was answered is settled, and then the session ends.
@@ -53,11 +53,14 @@ func Build(ctx context.Context, env *daemon.Env, c Config) ([]daemon.Part, error
 	if err != nil {
 		return nil, err
 	}
-	claimer := &notify.Claimer{Ledger: b.Ledger, Session: leases(b.Sessions)}
+	claims, err := notify.NewClaims(&notify.Claimer{Ledger: b.Ledger, Session: leases(b.Sessions)})
+	if err != nil {
+		return nil, err
+	}
 	reporter := confirm.Reporter{Count: count, Alert: env.Alerts.Alert, Log: env.Log}
 	notifier, err := notify.New(notify.Config{
 		Integrations: b.Catalog.Entries(), InFlight: c.InFlight, Drain: c.Drain,
-		Claim: claimer.Claim, Settle: settler.Settle, Quarantine: quarantine.Put, Told: reporter.Told,
+		Claim: claims.Claim, Settle: settler.Settle, Quarantine: quarantine.Put, Told: reporter.Told,
 		Now: b.Ledger.Now, UserAgent: "waybill/" + env.Version, Alerts: env.Alerts, Log: env.Log,
 	})
 	if err != nil {
@@ -70,6 +73,7 @@ func Build(ctx context.Context, env *daemon.Env, c Config) ([]daemon.Part, error
 	return append(b.Parts(),
 		daemon.AtEnd("settler", settleStop, settler.Close),
 		daemon.Part{Name: "notifier", Run: notifier.Run, Stop: c.Drain + ledger.SessionLapse + margin},
+		daemon.AtEnd("claims", settleStop, claims.Close),
 		daemon.Part{Name: "consumer", Run: consumer.Run},
 	), nil
 }

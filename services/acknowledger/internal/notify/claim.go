@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"waybill.internal/pkg/groupcommit"
 	"waybill.internal/pkg/ledger"
 	"waybill.internal/pkg/record"
 	"waybill.internal/services/acknowledger/internal/confirm"
@@ -97,4 +98,64 @@ func (c *Claimer) adopt(ctx context.Context, session int64, refs []ledger.Ref, c
 		}
 	}
 	return nil
+}
+
+const (
+	// linger is how long a claim waits for those of the other partitions that one poll
+	// brought: each in a transaction of its own would cost the most.
+	linger = 2 * time.Millisecond
+	// maxClaimed bounds the outcomes of one claim, and so its locks.
+	maxClaimed = 1000
+	// maxAsked bounds the outcomes that wait to be claimed: what so many partitions
+	// bring that a full queue is tried again like a failed claim.
+	maxAsked = 100 * maxClaimed
+)
+
+// Claims makes one claim of the calls for several partitions.
+type Claims struct {
+	claimer *Claimer
+	group   *groupcommit.Group[[]ledger.Ref, []held]
+}
+
+// held is a claimed outcome, with the lease it is held under.
+type held struct {
+	record.Record
+	lease confirm.Lease
+}
+
+// NewClaims starts it; Close ends it.
+func NewClaims(c *Claimer) (*Claims, error) {
+	group, err := groupcommit.New(groupcommit.Config[[]ledger.Ref, []held]{
+		Commit: groupcommit.Lists(c.claim), Linger: linger,
+		// What is counted instead of bytes is outcomes.
+		Size: func(refs []ledger.Ref) int { return len(refs) }, MaxBytes: maxClaimed, QueueBytes: maxAsked,
+	})
+	return &Claims{c, group}, err
+}
+
+// Claim is Claimer.Claim, together with other calls.
+func (c *Claims) Claim(ctx context.Context, refs []ledger.Ref) ([]record.Record, confirm.Lease, error) {
+	lease, err := c.claimer.Session(ctx) // as long as it takes; a claim has only its time for that
+	if err != nil {
+		return nil, lease, err
+	}
+	// Not under ctx: see Claimer.Claim.
+	claimed, err := c.group.Do(context.WithoutCancel(ctx), refs)
+	records := make([]record.Record, len(claimed))
+	for i, r := range claimed {
+		records[i], lease = r.Record, r.lease
+	}
+	return records, lease, err
+}
+
+// Close claims what still waits.
+func (c *Claims) Close(ctx context.Context) error { return c.group.Close(ctx) }
+
+func (c *Claimer) claim(ctx context.Context, refs []ledger.Ref) ([]held, error) {
+	records, lease, err := c.Claim(ctx, refs)
+	claimed := make([]held, len(records))
+	for i, r := range records {
+		claimed[i] = held{r, lease}
+	}
+	return claimed, err
 }

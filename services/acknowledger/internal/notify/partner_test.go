@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"waybill.internal/pkg/fault"
@@ -280,6 +282,52 @@ func (l *forgetful) Records(_ context.Context, ids []record.ID) (map[record.ID]r
 		}
 	}
 	return found, nil
+}
+
+// Calls that come together are one claim, of which each gets its own part.
+func TestClaimsTogether(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := &forgetful{rows: map[record.ID]record.Record{}}
+		for i := range 3 {
+			l.rows[idOf("s", i)] = record.Record{ID: idOf("s", i), Fence: 4, Outcome: record.Outcome{Number: 1, State: record.OutcomeDue}}
+		}
+		c, err := NewClaims(&Claimer{Ledger: l, Session: func(context.Context) (confirm.Lease, error) {
+			return confirm.Lease{ID: 7, Ends: make(chan struct{}), Alive: alive}, nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone, leave := context.WithCancel(t.Context())
+		leave() // a rebalance: what is claimed is still ours
+		var calls sync.WaitGroup
+		for _, part := range []struct {
+			ctx    context.Context
+			refs   []ledger.Ref
+			fences string
+		}{
+			{t.Context(), []ledger.Ref{{ID: idOf("s", 0), Fence: 4}, {ID: idOf("s", 1), Fence: 3}}, "[5 0]"},
+			{gone, []ledger.Ref{{ID: idOf("s", 2), Fence: 4}}, "[5]"},
+		} {
+			calls.Go(func() {
+				claimed, lease, err := c.Claim(part.ctx, part.refs)
+				var fences []int64
+				for _, r := range claimed {
+					fences = append(fences, r.Fence)
+				}
+				if fmt.Sprint(fences) != part.fences || lease.ID != 7 || err != nil {
+					t.Errorf("claimed %v under %d, %v; want %s", fences, lease.ID, err, part.fences)
+				}
+			})
+		}
+		calls.Wait()
+		if l.calls != 1 {
+			t.Errorf("%d claims", l.calls)
+		}
+		if err := c.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestClaimWithLostAnswers(t *testing.T) {

@@ -30,6 +30,9 @@ const claimLimit = 5 * time.Second
 // and each record that ends would cost the most.
 const gather = 10 * time.Millisecond
 
+// linger is how long a claim waits for those of the other partitions that one poll brought.
+const linger = 2 * time.Millisecond
+
 // maxClaimed bounds the records of one claim, and so its locks.
 const maxClaimed = 1000
 
@@ -69,7 +72,7 @@ type Config struct {
 type Claimer struct {
 	Config
 	shares  map[kind]*semaphore.Weighted
-	claims  *groupcommit.Group[wanted, granted]
+	claims  *groupcommit.Group[[]ledger.Ref, []held]
 	workers sync.WaitGroup
 	stop    context.Context // ends when the drain is over
 	cut     context.CancelFunc
@@ -93,10 +96,10 @@ func New(config Config) (*Claimer, error) {
 	}}
 	inFlight := int(config.Shares.New + config.Shares.Retry + config.Shares.Replay)
 	var err error
-	c.claims, err = groupcommit.New(groupcommit.Config[wanted, granted]{
+	c.claims, err = groupcommit.New(groupcommit.Config[[]ledger.Ref, []held]{
 		// What is counted instead of bytes is records; each has its place already, so that the queue is never full.
-		Commit: c.commit, Size: func(w wanted) int { return len(w.refs) }, MaxBytes: maxClaimed,
-		QueueItems: inFlight + 3, QueueBytes: max(inFlight+3, maxClaimed), Interval: gather, LowInterval: gather,
+		Commit: groupcommit.Lists(c.commit), Size: func(refs []ledger.Ref) int { return len(refs) }, MaxBytes: maxClaimed,
+		QueueItems: inFlight + 3, QueueBytes: max(inFlight+3, maxClaimed), Interval: gather, LowInterval: gather, Linger: linger,
 		CommitTimeout: 2 * claimLimit, // the commit has its own bound
 	})
 	return c, err
@@ -127,12 +130,12 @@ func (c *Claimer) Handle(ctx context.Context, messages []stream.Message) (int, e
 		room.Release(int64(len(envelopes)))
 		return 0, err
 	}
-	for i, r := range got.records {
+	for i, r := range got {
 		if r.Fence == 0 { // stale: claimed, settled or requeued by somebody since
 			room.Release(1)
 			continue
 		}
-		c.start(room, envelopes[i], r, got.session)
+		c.start(room, envelopes[i], r)
 	}
 	if planted.HighestOffset { // the offset of the last that was fetched
 		n = len(messages)
@@ -216,38 +219,30 @@ func sleepUntil(ctx context.Context, due time.Time, now func() time.Time) error 
 	}
 }
 
-// wanted is what one call of Handle wants to claim.
-type wanted struct {
-	session *ledger.Session
-	refs    []ledger.Ref
-}
-
-// granted is the answer, in the order of the refs.
-type granted struct {
-	records []record.Record
+// held is a claimed record, with who holds it.
+type held struct {
+	record.Record
 	session *ledger.Session
 }
 
 // claim claims together with the calls for other partitions. It does not end with
 // ctx, which a rebalance ends: cut off in the middle of its commit, a claim would
 // leave us not knowing what we hold.
-func (c *Claimer) claim(ctx context.Context, envelopes []envelope) (granted, error) {
-	session, err := c.Sessions.Current(ctx)
-	if err != nil {
-		return granted{}, err
+func (c *Claimer) claim(ctx context.Context, envelopes []envelope) ([]held, error) {
+	if _, err := c.Sessions.Current(ctx); err != nil { // as long as it takes; commit has only its time
+		return nil, err
 	}
 	refs := make([]ledger.Ref, len(envelopes))
 	for i, e := range envelopes {
 		refs[i] = ledger.Ref{ID: e.ID, Fence: e.Fence, Version: c.Version(e.Integration)}
 	}
-	return c.claims.Do(context.WithoutCancel(ctx), wanted{session, refs})
+	return c.claims.Do(context.WithoutCancel(ctx), refs)
 }
 
-func (c *Claimer) commit(_ context.Context, calls []wanted) ([]granted, error) {
-	session := calls[len(calls)-1].session
-	var refs []ledger.Ref
-	for _, call := range calls {
-		refs = append(refs, call.refs...)
+func (c *Claimer) commit(ctx context.Context, refs []ledger.Ref) ([]held, error) {
+	session, err := c.Sessions.Current(ctx)
+	if err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(session.Context(), claimLimit)
 	defer cancel()
@@ -257,25 +252,21 @@ func (c *Claimer) commit(_ context.Context, calls []wanted) ([]granted, error) {
 		// and the re-driver gives them to somebody who does.
 		session.End()
 	}
-	if err != nil {
-		return nil, err
+	claimed := make([]held, len(records))
+	for i, r := range records {
+		claimed[i] = held{r, session}
 	}
-	answers := make([]granted, len(calls))
-	for i, call := range calls {
-		answers[i] = granted{records[:len(call.refs)], session}
-		records = records[len(call.refs):]
-	}
-	return answers, nil
+	return claimed, err
 }
 
-func (c *Claimer) start(room *semaphore.Weighted, e envelope, r record.Record, session *ledger.Session) {
-	ctx, cancel := context.WithCancel(session.Context())
+func (c *Claimer) start(room *semaphore.Weighted, e envelope, r held) {
+	ctx, cancel := context.WithCancel(r.session.Context())
 	unhook := context.AfterFunc(c.stop, cancel)
 	c.workers.Go(func() {
 		defer room.Release(1)
 		defer cancel()
 		defer unhook()
-		c.Work(ctx, Claimed{Record: r, Session: session, ByReference: e.ByReference, Origin: e.origin, Payload: ledger.Payload{
+		c.Work(ctx, Claimed{Record: r.Record, Session: r.session, ByReference: e.ByReference, Origin: e.origin, Payload: ledger.Payload{
 			ContentType: e.ContentType, Headers: e.Headers, Body: e.Body, Revision: e.Revision, TrackingID: e.TrackingID,
 		}})
 	})
