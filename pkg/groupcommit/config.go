@@ -46,7 +46,7 @@ type Config[T, R any] struct {
 	QueueBytes    int           // waiting; 16 * MaxBytes
 	Interval      time.Duration // the least interval at HighRate and above; 5 ms; negative: none
 	LowInterval   time.Duration // the least interval at LowRate and below; 0; for items that no sender waits for it may be the longer one
-	Linger        time.Duration // how long the first item that finds nothing waiting waits for others that come at the same time; 0
+	Linger        time.Duration // how long a worker that has found something waiting waits for what comes at the same time; 0
 	CommitTimeout time.Duration // of one call of Commit; 5 s
 	Workers       int           // batches under way at once; 1
 }

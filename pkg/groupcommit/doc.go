@@ -16,7 +16,7 @@
 // fewer, larger commits and costs less of everything. A batch that is full does
 // not wait. Config.LowInterval replaces the none: where no sender waits for an
 // item, what a low rate costs most is that every item wakes everything. Where items
-// come several at a time, Config.Linger lets the first wait for the others.
+// come several at a time, Config.Linger has a worker that finds the first wait for the others.
 //
 // # Bounds
 //

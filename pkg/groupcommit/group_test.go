@@ -322,8 +322,7 @@ func TestLowInterval(t *testing.T) {
 	})
 }
 
-// What comes shortly after an item that found nothing waiting goes with it; what
-// waits already waits no longer for that.
+// What comes shortly after an item goes with it; the wait is part of the interval.
 func TestLinger(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

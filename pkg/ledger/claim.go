@@ -72,7 +72,7 @@ func (l *Ledger) take(ctx context.Context, act string, session int64, refs []Ref
 		return l.write(ctx, tx, m)
 	})
 	if err != nil {
-		return nil, err
+		return nil, splitOnAnswer(err) // a row that somebody keeps locked is not the others' matter
 	}
 	return claimed, nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -42,7 +41,7 @@ func Spec() daemon.Spec[Config] {
 
 // build is the wiring diagram: what comes first starts first and stops last.
 func build(ctx context.Context, env *daemon.Env, c Config) ([]daemon.Part, error) {
-	debug.SetMemoryLimit(c.MemoryLimit)
+	daemon.LimitMemory(c.MemoryLimit)
 	b, err := backbone.Open(ctx, env, c.Config)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"waybill.internal/pkg/groupcommit"
@@ -33,11 +34,11 @@ type Claimer struct {
 // Claim gives the claimed outcomes in the order of refs; a zero Fence says that
 // an outcome is not ours.
 //
-// A claim whose answer was lost may have been committed all the same. Nobody
-// would tell these outcomes, and nobody take them over while our session lives:
-// so the claim is asked for again while it does, and what turns out to be ours
-// already is taken. The second claim waits for the first one's locks: what it
-// finds is what the first one left.
+// A claim whose answer was lost (ledger.ErrUnknown) may have been committed all the
+// same. Nobody would tell these outcomes, and nobody take them over while our
+// session lives: so the claim is asked for again while it does, and what turns out
+// to be ours already is taken. The second claim waits for the first one's locks:
+// what it finds is what the first one left. Any other error claimed nothing.
 func (c *Claimer) Claim(ctx context.Context, refs []ledger.Ref) ([]record.Record, confirm.Lease, error) {
 	lease, err := c.Session(ctx)
 	if err != nil {
@@ -48,8 +49,8 @@ func (c *Claimer) Claim(ctx context.Context, refs []ledger.Ref) ([]record.Record
 	// session's end ends this.
 	ctx = context.WithoutCancel(ctx)
 	claimed, err := c.try(ctx, lease.ID, refs)
-	if err == nil {
-		return claimed, lease, nil
+	if !errors.Is(err, ledger.ErrUnknown) {
+		return claimed, lease, err
 	}
 	for failed := err; ; {
 		timer := time.NewTimer(claimRetry)

@@ -151,6 +151,9 @@ func (n *Notifier) admit(ctx context.Context, messages []stream.Message, a *admi
 	for i, m := range messages {
 		o, err := stream.DecodeOutcome(m)
 		if err != nil {
+			if len(a.refs) > 0 {
+				return i, nil // these first; it comes again at the head of the next call
+			}
 			if err := n.Quarantine(ctx, m, err); err != nil {
 				return i, fmt.Errorf("quarantine %s[%d] at offset %d: %w", m.Topic, m.Partition, m.Offset, err)
 			}

@@ -248,14 +248,14 @@ func TestPartnerDivides(t *testing.T) {
 // forgetful is a ledger that loses answers.
 type forgetful struct {
 	lost  int // claims whose commit is done and whose answer is lost
-	down  int // claims that are not done at all
+	down  int // claims after these that are not done at all
 	rows  map[record.ID]record.Record
 	calls int
 }
 
 func (l *forgetful) ClaimOutcomes(_ context.Context, session int64, refs []ledger.Ref) ([]record.Record, error) {
 	l.calls++
-	if l.down > 0 {
+	if l.down > 0 && l.lost == 0 {
 		l.down--
 		return nil, errors.New("no connection")
 	}
@@ -269,7 +269,7 @@ func (l *forgetful) ClaimOutcomes(_ context.Context, session int64, refs []ledge
 	}
 	if l.lost > 0 {
 		l.lost--
-		return nil, errors.New("the connection broke")
+		return nil, fmt.Errorf("the connection broke: %w", ledger.ErrUnknown)
 	}
 	return claimed, nil
 }
@@ -348,6 +348,7 @@ func TestClaimWithLostAnswers(t *testing.T) {
 		{"answer lost", 1, 0, 0, 2, []int64{5, 0, 0, 0, 0}},
 		{"answers lost and ledger down", 2, 2, 0, 5, []int64{5, 0, 0, 0, 0}},
 		{"session lapsed", 1, 0, 1, 1, nil},
+		{"ledger down", 0, 1, 0, 1, nil}, // nothing was claimed: the caller asks again
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

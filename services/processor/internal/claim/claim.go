@@ -33,6 +33,10 @@ const gather = 10 * time.Millisecond
 // linger is how long a claim waits for those of the other partitions that one poll brought.
 const linger = 2 * time.Millisecond
 
+// sessionWait is how long a claim waits for the next session when the one it was
+// asked under has lapsed meanwhile.
+const sessionWait = time.Second
+
 // maxClaimed bounds the records of one claim, and so its locks.
 const maxClaimed = 1000
 
@@ -120,6 +124,8 @@ func kindOf(topic string) kind {
 // which there is room. It returns how many are done with. It is what the
 // consumer calls, one call at a time per partition.
 func (c *Claimer) Handle(ctx context.Context, messages []stream.Message) (int, error) {
+	c.workers.Add(1) // Drain also waits for a call that was left behind, and may still start workers
+	defer c.workers.Done()
 	room := c.shares[kindOf(messages[0].Topic)]
 	envelopes, n, err := c.read(ctx, messages, room)
 	if err != nil || len(envelopes) == 0 {
@@ -145,8 +151,8 @@ func (c *Claimer) Handle(ctx context.Context, messages []stream.Message) (int, e
 
 // read decodes the head of the partition that is due and finds room, which the
 // caller has to give back; with an error nothing is held. It waits only while it
-// holds nothing: for the first message's due time, and for room. Messages that are
-// not ours go to quarantine.
+// holds nothing: for the first message's due time, for room, and for the quarantine
+// that takes a message which is not ours.
 func (c *Claimer) read(ctx context.Context, messages []stream.Message, room *semaphore.Weighted) ([]envelope, int, error) {
 	var list []envelope
 	for i, m := range messages {
@@ -159,16 +165,13 @@ func (c *Claimer) read(ctx context.Context, messages []stream.Message, room *sem
 			room.Release(1)
 		}
 		switch {
+		case len(list) > 0 && (early || err != nil):
+			return list, i, nil // these first; it comes again at the head
 		case err != nil:
 			if err := c.Quarantine(ctx, m, err); err != nil {
-				if len(list) > 0 {
-					return list, i, nil // these first; it comes again at the head
-				}
 				return nil, i, fmt.Errorf("quarantine %s/%d@%d: %w", m.Topic, m.Partition, m.Offset, err)
 			}
 			continue
-		case early && len(list) > 0:
-			return list, i, nil
 		case early:
 			if err := sleepUntil(ctx, e.DueAt, c.Ledger.Now); err != nil {
 				return nil, i, err
@@ -229,7 +232,7 @@ type held struct {
 // ctx, which a rebalance ends: cut off in the middle of its commit, a claim would
 // leave us not knowing what we hold.
 func (c *Claimer) claim(ctx context.Context, envelopes []envelope) ([]held, error) {
-	if _, err := c.Sessions.Current(ctx); err != nil { // as long as it takes; commit has only its time
+	if _, err := c.Sessions.Current(ctx); err != nil { // as long as it takes: commit waits for nobody else's sake
 		return nil, err
 	}
 	refs := make([]ledger.Ref, len(envelopes))
@@ -240,11 +243,13 @@ func (c *Claimer) claim(ctx context.Context, envelopes []envelope) ([]held, erro
 }
 
 func (c *Claimer) commit(ctx context.Context, refs []ledger.Ref) ([]held, error) {
-	session, err := c.Sessions.Current(ctx)
+	wait, cancel := context.WithTimeout(ctx, sessionWait)
+	defer cancel()
+	session, err := c.Sessions.Current(wait)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(session.Context(), claimLimit)
+	ctx, cancel = context.WithTimeout(session.Context(), claimLimit)
 	defer cancel()
 	records, err := c.Ledger.Claim(ctx, session.ID, refs)
 	if errors.Is(err, ledger.ErrUnknown) {

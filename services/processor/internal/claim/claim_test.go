@@ -70,10 +70,10 @@ func TestReadTakesPlaces(t *testing.T) {
 		"all":                           {kinds: "rrr", places: 5, keys: "012", done: 3},
 		"as many as find a place":       {kinds: "rrrrr", places: 3, keys: "012", done: 3},
 		"one that is not due":           {kinds: "rrhr", places: 5, keys: "01", done: 2},
-		"poison holds no place":         {kinds: "prprr", places: 3, puts: 2, keys: "134", done: 5},
+		"poison first":                  {kinds: "pprr", places: 3, puts: 2, keys: "23", done: 4},
 		"poison alone":                  {kinds: "pp", places: 3, puts: 2, done: 2},
 		"poison that cannot be put":     {kinds: "ppr", places: 3, puts: 1, done: 1, err: full},
-		"poison behind what is claimed": {kinds: "prpr", places: 3, puts: 1, keys: "1", done: 2},
+		"poison behind what is claimed": {kinds: "prrpr", places: 3, puts: 1, keys: "12", done: 3}, // no place is held while the quarantine takes it
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -117,11 +117,21 @@ func TestReadGathersPlaces(t *testing.T) {
 		if len(list) != 2 || done != 2 || err != nil || time.Since(start) != time.Second+gather {
 			t.Errorf("read %d records, %d done, %v, after %v", len(list), done, err, time.Since(start))
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		time.AfterFunc(gather/2, cancel)
-		synctest.Wait()
-		if list, _, err := c.read(ctx, messages(t, "r"), semaphore.NewWeighted(0)); len(list) > 0 || !errors.Is(err, context.Canceled) {
-			t.Errorf("without a place it read %d records: %v", len(list), err)
+		for _, free := range []time.Duration{gather, time.Hour} { // it has a place and gathers, or it waits for one
+			room := semaphore.NewWeighted(1)
+			if !room.TryAcquire(1) {
+				t.Fatal("no room")
+			}
+			time.AfterFunc(free, func() { room.Release(1) })
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(gather*3/2, cancel)
+			if list, _, err := c.read(ctx, messages(t, "r"), room); len(list) > 0 || !errors.Is(err, context.Canceled) {
+				t.Errorf("cut short it read %d records: %v", len(list), err)
+			}
+			time.Sleep(2 * time.Hour) // virtual
+			if !room.TryAcquire(1) {
+				t.Error("the place was not given back")
+			}
 		}
 	})
 }
