@@ -155,6 +155,7 @@ func binaries(dir string) (string, error) {
 }
 
 func bench(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	defer harness.Clean()
 	o, err := parse(args, stderr)
 	if err != nil {
 		return err

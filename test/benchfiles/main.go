@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"waybill.internal/test/harness"
 )
 
 func main() {
@@ -103,6 +105,7 @@ func parseSize(s string) (int64, error) {
 
 // bench measures every format and prints the table and the JSON object.
 func bench(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	defer harness.Clean()
 	o, err := parse(args, stderr)
 	if err != nil {
 		return err

@@ -22,6 +22,8 @@ import (
 	"waybill.internal/test/harness"
 )
 
+func TestMain(m *testing.M) { harness.Main(m) }
+
 const limit = time.Minute // of one run of a binary; nothing here takes a second
 
 // variable is a line of --help; flag one of waybill's; named one of an integration file.

@@ -7,7 +7,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"waybill.internal/test/harness"
 )
+
+func TestMain(m *testing.M) { harness.Main(m) }
 
 func loaded(t *testing.T) (facts, []page) {
 	t.Helper()

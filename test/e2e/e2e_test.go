@@ -12,7 +12,11 @@ import (
 	"waybill.internal/test/harness"
 )
 
-func TestMain(m *testing.M) { os.Exit(stacktest.Main(m)) }
+func TestMain(m *testing.M) {
+	status := stacktest.Main(m)
+	harness.Clean()
+	os.Exit(status)
+}
 
 // start prepares a stack on shared servers, of which schema and topics are the test's own.
 func start(t *testing.T, o harness.Options) (*harness.Stack, context.Context) {

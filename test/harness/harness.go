@@ -37,6 +37,24 @@ func Build(tags string) (string, error) {
 	return once.(func() (string, error))()
 }
 
+// Clean removes what Build has built. The last thing a process does: nothing may be
+// started after it.
+func Clean() {
+	binaries.Range(func(_, once any) bool {
+		if dir, err := once.(func() (string, error))(); err == nil {
+			_ = os.RemoveAll(dir) // in a temporary folder: the system clears it if this fails
+		}
+		return true
+	})
+}
+
+// Main runs the tests of a package that starts binaries, and ends the process.
+func Main(m *testing.M) {
+	status := m.Run()
+	Clean()
+	os.Exit(status)
+}
+
 func build(tags string) (string, error) {
 	dir, err := os.MkdirTemp("", "waybill-bin-")
 	if err != nil {
@@ -50,6 +68,7 @@ func build(tags string) (string, error) {
 		command := exec.Command("go", append(args, "./services/"+name+"/cmd/"+name)...)
 		command.Dir = Root()
 		if out, err := command.CombinedOutput(); err != nil {
+			_ = os.RemoveAll(dir) // as above
 			return "", fmt.Errorf("build %s: %w\n%s", name, err, out)
 		}
 	}

@@ -58,6 +58,7 @@ type program struct {
 func main() { os.Exit(run()) }
 
 func run() int {
+	defer harness.Clean()
 	p := &program{to: os.Stdout, began: time.Now()}
 	var report, earlier string
 	flag.StringVar(&earlier, "results", "", "results.json of an earlier run: nothing is run, -report is written from it")

@@ -22,6 +22,8 @@ func (w testWriter) Write(p []byte) (int, error) {
 
 // TestTorture is two minutes in all: the torture with a fixed seed, and the other
 // phases, small, side by side with it on servers of their own.
+func TestMain(m *testing.M) { harness.Main(m) }
+
 func TestTorture(t *testing.T) {
 	t.Parallel()
 	judged(t, &program{seed: 3, minutes: 1.2, rate: 60})
