@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -50,9 +51,18 @@ func (e *EmbeddedKafka) start(dir string, portNumber int) (err error) {
 	if e.port, err = choosePort(portNumber, e.home.file("port")); err != nil {
 		return err
 	}
-	opts = append(opts, kfake.Ports(e.port.number), kfake.DataDir(e.home.file("data")), kfake.SyncWrites())
+	opts = append(opts, kfake.Ports(e.port.number), kfake.DataDir(e.home.file("data")), kfake.SyncWrites(), kfake.ListenFn(listenAgain))
 	e.cluster, err = kfake.NewCluster(opts...)
 	return err
+}
+
+// listenAgain: looking whether the port is free has listened on it already.
+func listenAgain(network, address string) (l net.Listener, err error) {
+	err = ListenAgain(func() error {
+		l, err = net.Listen(network, address)
+		return err
+	})
+	return l, err
 }
 
 // Addr is the broker's host:port.

@@ -2,6 +2,7 @@ package localstack
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -138,5 +139,41 @@ func TestDockerProvider(t *testing.T) {
 	}
 	if err := stopKafka(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A child between its fork and its exec holds what this process has just closed.
+func TestListenAgain(t *testing.T) {
+	t.Parallel()
+	address, release, err := ReservePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
+	held, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tries := 0
+	var again net.Listener
+	err = ListenAgain(func() (err error) {
+		if tries++; tries == 3 { // the child has come to its exec
+			err = held.Close()
+		}
+		if err == nil {
+			again, err = net.Listen("tcp", address)
+		}
+		return err
+	})
+	if err != nil || tries < 3 {
+		t.Fatalf("after %d tries: %v", tries, err)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+	other := errors.New("no such interface")
+	tries = 0
+	if err := ListenAgain(func() error { tries++; return other }); !errors.Is(err, other) || tries != 1 {
+		t.Errorf("%d tries, %v", tries, err)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
+	"time"
 )
 
 const (
@@ -76,6 +78,33 @@ func ReservePort() (address string, release func(), err error) {
 		return "", nil, err
 	}
 	return p.addr(), p.release, nil
+}
+
+const (
+	inUseLimit = 5 * time.Second
+	inUseLook  = 5 * time.Millisecond
+)
+
+// ListenAgain listens, by calling listen, on an address on which this process has
+// listened before: while another goroutine starts a child process, that child holds
+// the closed listener too, from its fork to its exec. "Address already in use" is
+// therefore tried again, for 5 s; any other error is returned at once.
+func ListenAgain(listen func() error) error {
+	deadline := time.NewTimer(inUseLimit)
+	defer deadline.Stop()
+	look := time.NewTicker(inUseLook)
+	defer look.Stop()
+	for {
+		err := listen()
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return err
+		}
+		select {
+		case <-look.C:
+		case <-deadline.C:
+			return err
+		}
+	}
 }
 
 func freePort() (*port, error) {

@@ -119,7 +119,7 @@ func (f *front) heal(t *testing.T) {
 func proxy(t *testing.T, listen, upstream string) *toxiproxy.Proxy {
 	t.Helper()
 	p := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), t.Name(), listen, upstream)
-	if err := p.Start(); err != nil {
+	if err := localstack.ListenAgain(p.Start); err != nil { // others start servers of their own meanwhile
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Stop)
