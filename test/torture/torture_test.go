@@ -20,10 +20,10 @@ func (w testWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestTorture is two minutes in all: the torture with a fixed seed, and the other
-// phases, small, side by side with it on servers of their own.
 func TestMain(m *testing.M) { harness.Main(m) }
 
+// TestTorture is two minutes in all: the torture with a fixed seed, and the other
+// phases, small, side by side with it on servers of their own.
 func TestTorture(t *testing.T) {
 	t.Parallel()
 	judged(t, &program{seed: 3, minutes: 1.2, rate: 60})

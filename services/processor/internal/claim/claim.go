@@ -163,10 +163,9 @@ func (c *Claimer) read(ctx context.Context, messages []stream.Message, room *sem
 		early := err == nil && e.DueAt.After(c.Ledger.Now())
 		if len(list) > 0 && (early || err != nil) {
 			room.Release(1)
+			return list, i, nil // these first; it comes again at the head
 		}
 		switch {
-		case len(list) > 0 && (early || err != nil):
-			return list, i, nil // these first; it comes again at the head
 		case err != nil:
 			if err := c.Quarantine(ctx, m, err); err != nil {
 				return nil, i, fmt.Errorf("quarantine %s/%d@%d: %w", m.Topic, m.Partition, m.Offset, err)
@@ -232,7 +231,7 @@ type held struct {
 // ctx, which a rebalance ends: cut off in the middle of its commit, a claim would
 // leave us not knowing what we hold.
 func (c *Claimer) claim(ctx context.Context, envelopes []envelope) ([]held, error) {
-	if _, err := c.Sessions.Current(ctx); err != nil { // as long as it takes: commit waits for nobody else's sake
+	if _, err := c.Sessions.Current(ctx); err != nil { // as long as it takes: commit waits only sessionWait
 		return nil, err
 	}
 	refs := make([]ledger.Ref, len(envelopes))
